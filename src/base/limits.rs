@@ -1,0 +1,55 @@
+//! Every bound on what a client, or the broker itself, can make grow, and how the bounds relate.
+//!
+//! Constants are what the protocol or a data structure fixes; what an operator may choose is a field of
+//! `broker::Options`, and stays within the constants here.
+
+/// Shards a broker can have: a shard set is one machine word.
+pub const SHARDS_MAX: usize = 64;
+
+/// The longest Remaining Length: four bytes of seven bits. [MQTT-1.5.5-1]
+pub const REMAINING_LENGTH_MAX: u32 = 268_435_455;
+
+/// The longest packet: a type byte, four length bytes and the rest.
+pub const PACKET_BYTES_MAX: u32 = REMAINING_LENGTH_MAX + 5;
+
+/// The longest fixed header; an input of this length tells a packet's size.
+pub const FIXED_HEADER_BYTES_MAX: usize = 5;
+
+/// The longest string or binary field: a two-byte length.
+pub const STRING_BYTES_MAX: usize = 65_535;
+
+/// Subscription Identifiers are variable byte integers.
+pub const SUBSCRIPTION_ID_MAX: u32 = REMAINING_LENGTH_MAX;
+
+/// Packet identifiers in use at once, per session and direction.
+pub const PACKET_IDS_MAX: usize = 65_535;
+
+/// Levels of a topic or filter that an index will walk; deeper ones are refused (0x90, 0x8F), so that a match visits a
+/// bounded number of nodes.
+pub const TOPIC_LEVELS_MAX: usize = 64;
+
+/// Filters of one SUBSCRIBE or UNSUBSCRIBE; more is refused with 0x97 for the filters beyond.
+pub const FILTERS_PER_PACKET_MAX: usize = 4_096;
+
+/// Trie nodes a single match may visit. A client that plants `+` on every level of many filters makes a match walk
+/// 2^levels nodes; past this the match ends and the counter `match_cut` says so.
+pub const MATCH_NODES_MAX: usize = 65_536;
+
+/// Messages that a retained page carries at most, and keys that it looks at: one page is one bounded step.
+pub const RETAINED_PAGE_MESSAGES_MAX: usize = 64;
+pub const RETAINED_PAGE_STEPS_MAX: usize = 1_024;
+
+/// Payloads up to this size are copied into a connection's output buffer; larger ones go by reference.
+pub const PAYLOAD_COPY_BYTES_MAX: usize = 2_048;
+
+/// Rounds of an enhanced authentication exchange before it is given up as an attack.
+pub const AUTH_ROUNDS_MAX: u32 = 8;
+
+/// Bytes of authentication data that one AUTH or CONNECT may carry to a verifier.
+pub const AUTH_DATA_BYTES_MAX: usize = 16 * 1024;
+
+const _: () = assert!(SHARDS_MAX <= u64::BITS as usize);
+const _: () = assert!(RETAINED_PAGE_MESSAGES_MAX <= RETAINED_PAGE_STEPS_MAX);
+const _: () = assert!(PAYLOAD_COPY_BYTES_MAX < STRING_BYTES_MAX);
+const _: () = assert!(TOPIC_LEVELS_MAX <= u8::MAX as usize);
+const _: () = assert!(AUTH_DATA_BYTES_MAX <= STRING_BYTES_MAX);

@@ -1,0 +1,10 @@
+//! L0: identifiers, time, bounds and counters that every other layer speaks in.
+
+mod counters;
+mod ids;
+pub mod limits;
+mod time;
+
+pub use counters::{Counters, DropReason, Refusal};
+pub use ids::{ConnId, SessionRef, ShardId, ShardSet, SubscriptionId};
+pub use time::{Millis, Timestamp};
