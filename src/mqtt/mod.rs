@@ -1,5 +1,28 @@
 //! L1: the MQTT wire format. Decoding borrows from its input, encoding writes into the caller's buffer.
+//!
+//! `frame` finds where a packet ends, `decode` reads it into a `Packet` whose texts and payloads are slices of the
+//! input, `encode` writes one. `publish_body` is the shared form of a PUBLISH that goes to many subscribers.
 
+mod decode;
+mod encode;
+mod error;
+mod frame;
+mod packet;
+mod properties;
+mod publish_body;
+mod reason;
 mod topic;
+mod wire;
 
+pub use decode::{decode, decode_publish};
+pub use encode::{encode, encode_ack};
+pub use error::{Error, Malformed, ProtocolViolation, Unsupported};
+pub use frame::{Frame, PacketType, Progress, frame};
+pub use packet::{
+    Ack, AckType, Auth, ConnAck, Connect, Delivery, Disconnect, FilterRequest, Packet, PacketId, Publish, QoS,
+    RetainHandling, Sender, SubAck, Subscribe, UnsubAck, Unsubscribe, Version, Will,
+};
+pub use properties::{Place, Properties, Property, PropertyBuffer, PropertyId, PropertyValue};
+pub use publish_body::{BodyLayout, PublishBody, PublishCopy, TopicAlias};
+pub use reason::ReasonCode;
 pub use topic::{SharedFilter, TopicError, TopicFilter, TopicName};

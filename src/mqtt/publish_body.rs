@@ -1,0 +1,244 @@
+//! A PUBLISH as it is stored and shared: written once in wire order, then copied to each subscriber with only what is
+//! his own put around it.
+//!
+//! ```text
+//! topic length | topic | [packet identifier] | property length | [own properties] | forwarded properties | payload
+//! `------ head ------'                         `------------------- tail of 5.0, from `properties_at` ----'
+//!                                                                              `tail of 3.x, from `payload_at`
+//! ```
+//! The parts in brackets are the subscriber's, the rest are two slices of the shared bytes. So the body is encoded
+//! once, and serves every version at once.
+
+use super::encode::{publish_first_byte, put_delivery_id};
+use super::packet::{Delivery, QoS, Version};
+use super::properties::{Properties, PropertyId};
+use super::topic::TopicName;
+use super::wire::{put_binary, put_variable_byte_integer, variable_byte_integer_len};
+use crate::base::SubscriptionId;
+
+/// Where the parts of a stored body begin.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BodyLayout {
+    /// Of the property length.
+    properties_at: u32,
+    /// Of the forwarded properties, behind their length.
+    forwarded_at: u32,
+    payload_at: u32,
+}
+
+impl BodyLayout {
+    /// Appends the body of a message to `out`, which must be empty.
+    pub fn write(topic: TopicName<'_>, properties: &Properties<'_>, payload: &[u8], out: &mut Vec<u8>) -> Self {
+        debug_assert!(out.is_empty());
+        put_binary(out, topic.as_str().as_bytes());
+        let properties_at = out.len();
+        if properties.is_empty() {
+            out.push(0);
+        } else {
+            let mut forwarded = Vec::with_capacity(properties.as_bytes().len());
+            properties.write_forwarded(&mut forwarded);
+            put_variable_byte_integer(out, forwarded.len() as u32);
+            out.extend_from_slice(&forwarded);
+        }
+        let payload_at = out.len();
+        out.extend_from_slice(payload);
+        let forwarded_at = match properties.is_empty() {
+            true => payload_at,
+            false => properties_at + length_of_length(&out[properties_at..]),
+        };
+        Self { properties_at: properties_at as u32, forwarded_at: forwarded_at as u32, payload_at: payload_at as u32 }
+    }
+}
+
+/// Of a variable byte integer that stands at the front of `bytes`.
+fn length_of_length(bytes: &[u8]) -> usize {
+    1 + bytes.iter().take_while(|&&byte| byte >= 0x80).count()
+}
+
+/// A stored body, to read and to copy from.
+#[derive(Clone, Copy, Debug)]
+pub struct PublishBody<'a> {
+    pub bytes: &'a [u8],
+    pub layout: BodyLayout,
+}
+
+/// What one subscriber's copy has of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct PublishCopy<'a> {
+    pub version: Version,
+    pub dup: bool,
+    pub delivery: Delivery,
+    pub retain: bool,
+    /// Seconds that are left of the message's life. [MQTT-3.3.2-6]
+    pub expiry_secs: Option<u32>,
+    pub alias: TopicAlias,
+    pub subscription_ids: &'a [SubscriptionId],
+}
+
+/// How a copy names its topic.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TopicAlias {
+    /// In full.
+    None,
+    /// In full, and by this number from now on.
+    Set(u16),
+    /// By its number alone.
+    Use(u16),
+}
+
+impl<'a> PublishBody<'a> {
+    pub fn topic(&self) -> &'a str {
+        // The bytes were a topic's when they were written.
+        std::str::from_utf8(self.head().get(2..).unwrap_or_default()).unwrap_or_default()
+    }
+
+    fn head(&self) -> &'a [u8] {
+        &self.bytes[..self.layout.properties_at as usize]
+    }
+
+    pub fn forwarded_properties(&self) -> &'a [u8] {
+        &self.bytes[self.layout.forwarded_at as usize..self.layout.payload_at as usize]
+    }
+
+    pub fn payload(&self) -> &'a [u8] {
+        &self.bytes[self.layout.payload_at as usize..]
+    }
+
+    /// The length of the whole packet that [`Self::put_copy`] makes, payload included.
+    pub fn copy_len(&self, copy: &PublishCopy<'_>) -> usize {
+        let length = self.remaining_length(copy);
+        1 + variable_byte_integer_len(length as u32) + length
+    }
+
+    fn remaining_length(&self, copy: &PublishCopy<'_>) -> usize {
+        let id = if copy.delivery.qos() == QoS::AtMostOnce { 0 } else { 2 };
+        let head = match copy.alias {
+            TopicAlias::Use(_) => 2,
+            _ => self.layout.properties_at as usize,
+        };
+        head + id + self.tail_len(copy)
+    }
+
+    fn tail_len(&self, copy: &PublishCopy<'_>) -> usize {
+        if copy.version != Version::V5 {
+            return self.bytes.len() - self.layout.payload_at as usize;
+        }
+        let own = own_properties_len(copy);
+        if own == 0 {
+            return self.bytes.len() - self.layout.properties_at as usize;
+        }
+        let properties = own + (self.layout.payload_at - self.layout.forwarded_at) as usize;
+        variable_byte_integer_len(properties as u32) + properties + self.payload().len()
+    }
+
+    /// Appends a subscriber's copy. With `payload_apart` the payload is left for the caller to send by reference.
+    #[inline]
+    pub fn put_copy(&self, copy: &PublishCopy<'_>, payload_apart: bool, out: &mut Vec<u8>) {
+        let length = self.remaining_length(copy);
+        out.reserve(length + 5);
+        out.push(publish_first_byte(copy.dup, copy.delivery.qos(), copy.retain));
+        put_variable_byte_integer(out, length as u32);
+        match copy.alias {
+            TopicAlias::Use(_) => out.extend_from_slice(&[0, 0]),
+            _ => out.extend_from_slice(self.head()),
+        }
+        put_delivery_id(copy.delivery, out);
+        let end = if payload_apart { self.layout.payload_at as usize } else { self.bytes.len() };
+        let tail = if copy.version != Version::V5 {
+            self.layout.payload_at
+        } else if own_properties_len(copy) == 0 {
+            self.layout.properties_at
+        } else {
+            self.put_own_properties(copy, out);
+            self.layout.forwarded_at
+        };
+        out.extend_from_slice(&self.bytes[tail as usize..end]);
+    }
+
+    /// The property length, and the properties that only this copy has.
+    fn put_own_properties(&self, copy: &PublishCopy<'_>, out: &mut Vec<u8>) {
+        let forwarded = (self.layout.payload_at - self.layout.forwarded_at) as usize;
+        put_variable_byte_integer(out, (own_properties_len(copy) + forwarded) as u32);
+        if let Some(secs) = copy.expiry_secs {
+            out.push(PropertyId::MessageExpiryInterval as u8);
+            out.extend_from_slice(&secs.to_be_bytes());
+        }
+        if let TopicAlias::Set(alias) | TopicAlias::Use(alias) = copy.alias {
+            out.push(PropertyId::TopicAlias as u8);
+            out.extend_from_slice(&alias.to_be_bytes());
+        }
+        // [MQTT-3.3.4-3] [MQTT-3.3.4-4]
+        for id in copy.subscription_ids {
+            out.push(PropertyId::SubscriptionIdentifier as u8);
+            put_variable_byte_integer(out, id.get());
+        }
+    }
+}
+
+fn own_properties_len(copy: &PublishCopy<'_>) -> usize {
+    let expiry = if copy.expiry_secs.is_some() { 5 } else { 0 };
+    let alias = if copy.alias == TopicAlias::None { 0 } else { 3 };
+    let ids: usize = copy.subscription_ids.iter().map(|id| 1 + variable_byte_integer_len(id.get())).sum();
+    expiry + alias + ids
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mqtt::{Packet, PacketId, Progress, PropertyBuffer, Sender, decode, frame};
+
+    fn decoded(bytes: &[u8], version: Version, check: impl FnOnce(crate::mqtt::Publish<'_>)) {
+        let Ok(Progress::Packet(frame)) = frame(bytes, u32::MAX) else { panic!("not one packet: {bytes:x?}") };
+        assert_eq!(frame.bytes, bytes.len());
+        match decode(&frame, version, Sender::Server) {
+            Ok(Packet::Publish(publish)) => check(publish),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn one_body_serves_every_version_with_each_copys_own_parts() {
+        let mut properties = PropertyBuffer::new();
+        properties.push_user_property("key", "value");
+        properties.push_four_byte(PropertyId::MessageExpiryInterval, 60);
+        let mut bytes = Vec::new();
+        let topic = TopicName::trusted("a/b");
+        let layout = BodyLayout::write(topic, &properties.properties(), b"hello", &mut bytes);
+        let body = PublishBody { bytes: &bytes, layout };
+        assert_eq!((body.topic(), body.payload()), ("a/b", &b"hello"[..]));
+        let ids = [SubscriptionId::new(7).unwrap(), SubscriptionId::new(300).unwrap()];
+        for version in [Version::V3_1, Version::V3_1_1, Version::V5] {
+            for delivery in [Delivery::AtMostOnce, Delivery::AtLeastOnce(PacketId::new(9).unwrap())] {
+                for (own, alias) in [(false, TopicAlias::None), (true, TopicAlias::Set(2)), (true, TopicAlias::Use(2))]
+                {
+                    let own = own && version == Version::V5;
+                    let copy = PublishCopy {
+                        version,
+                        dup: delivery != Delivery::AtMostOnce,
+                        delivery,
+                        retain: true,
+                        expiry_secs: own.then_some(59),
+                        alias: if own { alias } else { TopicAlias::None },
+                        subscription_ids: if own { &ids } else { &[] },
+                    };
+                    let mut out = Vec::new();
+                    body.put_copy(&copy, false, &mut out);
+                    assert_eq!(out.len(), body.copy_len(&copy));
+                    decoded(&out, version, |publish| {
+                        assert_eq!(publish.topic, (copy.alias != TopicAlias::Use(2)).then_some(topic));
+                        assert_eq!((publish.delivery, publish.retain), (delivery, true));
+                        assert_eq!(publish.payload, b"hello");
+                        let expiry = publish.properties.four_byte(PropertyId::MessageExpiryInterval);
+                        assert_eq!(expiry, own.then_some(59));
+                        let users = publish.properties.contains(PropertyId::UserProperty);
+                        assert_eq!(users, version == Version::V5);
+                    });
+                    let mut apart = Vec::new();
+                    body.put_copy(&copy, true, &mut apart);
+                    apart.extend_from_slice(b"hello");
+                    assert_eq!(apart, out);
+                }
+            }
+        }
+    }
+}
