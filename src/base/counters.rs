@@ -58,6 +58,8 @@ pub enum Refusal {
     RetainedFull,
     /// More unacknowledged publishes than the Receive Maximum allows. [MQTT-3.3.4-8]
     ReceiveMaximumExceeded,
+    /// A payload that is not the UTF-8 it says it is.
+    PayloadFormat,
     /// A publish to a topic that belongs to the broker (`$...`).
     ReservedTopic,
 }

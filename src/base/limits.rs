@@ -15,6 +15,10 @@ pub const PACKET_BYTES_MAX: u32 = REMAINING_LENGTH_MAX + 5;
 /// The longest fixed header; an input of this length tells a packet's size.
 pub const FIXED_HEADER_BYTES_MAX: usize = 5;
 
+/// The longest CONNECT: nobody who was not let in may make the broker hold more. Its six fields of 64 KiB at most fit,
+/// with properties as long as one of them.
+pub const CONNECT_BYTES_MAX: u32 = 7 * 64 * 1024;
+
 /// The longest string or binary field: a two-byte length.
 pub const STRING_BYTES_MAX: usize = 65_535;
 
@@ -48,6 +52,7 @@ pub const AUTH_ROUNDS_MAX: u32 = 8;
 /// Bytes of authentication data that one AUTH or CONNECT may carry to a verifier.
 pub const AUTH_DATA_BYTES_MAX: usize = 16 * 1024;
 
+const _: () = assert!(CONNECT_BYTES_MAX < PACKET_BYTES_MAX);
 const _: () = assert!(SHARDS_MAX <= u64::BITS as usize);
 const _: () = assert!(RETAINED_PAGE_MESSAGES_MAX <= RETAINED_PAGE_STEPS_MAX);
 const _: () = assert!(PAYLOAD_COPY_BYTES_MAX < STRING_BYTES_MAX);

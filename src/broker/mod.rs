@@ -1,1 +1,35 @@
-//! L2 (being built).
+//! L3: the broker of one shard. `ShardCore::handle(now, input, &mut effects)` is the whole of it: what comes in is
+//! client bytes, messages of other shards, time and verdicts; what goes out is bytes to send, messages to other shards,
+//! records to store and connections to close. It does no I/O and asks no clock.
+
+mod auth;
+mod connect;
+mod connection;
+mod core;
+mod deliver;
+mod disconnect;
+mod effects;
+mod entropy;
+mod input;
+mod mesh;
+mod message;
+mod options;
+mod output;
+mod pending;
+mod publish;
+mod record;
+mod replay;
+mod retain;
+mod session;
+mod share;
+mod subscribe;
+mod timers;
+
+pub use self::core::ShardCore;
+pub use effects::{Effects, Event};
+pub use input::{Consumed, Input};
+pub use mesh::{MeshMessage, ShareDelivery, Token};
+pub use message::{Message, MessageHeader};
+pub use options::{OptionError, Options};
+pub use output::{Output, OutputBuffer};
+pub use record::Record;

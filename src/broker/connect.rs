@@ -1,0 +1,421 @@
+//! CONNECT to CONNACK: home shard, verdict, takeover, the session's start or resumption, the will.
+
+use super::connection::Authentication;
+use super::core::{Flow, ShardCore};
+use super::effects::{Effects, Event};
+use super::mesh::MeshMessage;
+use super::message::{Draft, Parts};
+use super::record::Record;
+use super::session::WillMessage;
+use super::timers::TimerKey;
+use crate::access::{Answer, Credentials, Denial, Identity, Verdict};
+use crate::base::{ConnId, Refusal, ShardId, Timestamp};
+use crate::mqtt::{
+    ConnAck, Connect, Error, Frame, Packet, Progress, PropertyBuffer, PropertyId, ProtocolViolation, ReasonCode,
+    Sender, Version, Will, answer_version, decode, frame,
+};
+use crate::session::{KeepAlive, SessionExpiry};
+
+/// What a CONNACK says besides its reason.
+#[derive(Debug, Default)]
+pub(super) struct Accepted<'a> {
+    pub(super) method: Option<&'a str>,
+    pub(super) data: Option<&'a [u8]>,
+}
+
+impl ShardCore {
+    pub(super) fn on_connect(
+        &mut self,
+        now: Timestamp,
+        conn: ConnId,
+        connect: &Connect<'_>,
+        whole: &[u8],
+        fx: &mut Effects,
+    ) -> Result<Flow, Error> {
+        if let Some(home) = self.elsewhere(connect.client_id) {
+            self.move_connection(conn, home, fx);
+            return Ok(Flow::Moved);
+        }
+        let method = connect.properties.text(PropertyId::AuthenticationMethod);
+        let connection = &mut self.connections[conn];
+        connection.version = connect.version;
+        connection.phase =
+            connection.phase.on_connect(method.is_some()).map_err(|_| ProtocolViolation::UnexpectedPacket)?;
+        self.take_abilities(conn, connect);
+        if let Some(method) = method {
+            self.begin_authentication(now, conn, connect, method, whole, fx);
+            return Ok(Flow::Next);
+        }
+        let credentials =
+            Credentials { client_id: connect.client_id, user_name: connect.user_name, password: connect.password };
+        // [MQTT-3.1.4-2]
+        match self.guard.connect(&credentials) {
+            Answer::Now(verdict) => self.act_on(now, conn, connect, verdict, fx),
+            Answer::Later(check) => {
+                self.connections[conn].authentication = Some(Box::new(Authentication {
+                    connect: whole.into(),
+                    method: Box::default(),
+                    exchange: None,
+                    rounds: 0,
+                }));
+                fx.checks.push((conn, check));
+            }
+        }
+        Ok(Flow::Next)
+    }
+
+    /// The shard where a client belongs, if that is another one. Who gets his identifier from us, gets one of this shard.
+    fn elsewhere(&self, client_id: &str) -> Option<ShardId> {
+        if client_id.is_empty() {
+            return None;
+        }
+        Some(self.home(self.sessions.client_hash(client_id))).filter(|&home| home != self.me)
+    }
+
+    fn move_connection(&mut self, conn: ConnId, home: ShardId, fx: &mut Effects) {
+        if let Some(timer) = self.connections.remove(conn).and_then(|connection| connection.timer) {
+            self.timers.cancel(timer);
+        }
+        fx.moves.push((conn, home));
+    }
+
+    /// What the client can take, from the properties of its CONNECT.
+    fn take_abilities(&mut self, conn: ConnId, connect: &Connect<'_>) {
+        let properties = &connect.properties;
+        let connection = &mut self.connections[conn];
+        connection.packet_bytes_max = properties.four_byte(PropertyId::MaximumPacketSize).unwrap_or(u32::MAX);
+        let receive_max = properties.two_byte(PropertyId::ReceiveMaximum).unwrap_or(u16::MAX);
+        // [MQTT-3.3.4-9]
+        connection.window = receive_max.min(self.options.inflight_max);
+        let alias_max = properties.two_byte(PropertyId::TopicAliasMaximum).unwrap_or(0);
+        // [MQTT-3.1.2-26] [MQTT-3.1.2-27]
+        connection.alias_max = alias_max.min(self.options.outbound_topic_alias_max);
+        connection.wants_problem_information = properties.flag(PropertyId::RequestProblemInformation).unwrap_or(true);
+    }
+
+    pub(super) fn on_verdict(&mut self, now: Timestamp, conn: ConnId, verdict: Verdict, fx: &mut Effects) {
+        let Some(connection) = self.connections.get_mut(conn) else { return };
+        let Some(authentication) = connection.authentication.take() else { return };
+        self.act_on_kept(now, conn, &authentication, verdict, &Accepted::default(), fx);
+    }
+
+    /// Acts on a CONNECT that was kept while somebody thought about it.
+    pub(super) fn act_on_kept(
+        &mut self,
+        now: Timestamp,
+        conn: ConnId,
+        kept: &Authentication,
+        verdict: Verdict,
+        accepted: &Accepted<'_>,
+        fx: &mut Effects,
+    ) {
+        let Ok(Progress::Packet(frame)) = frame(&kept.connect, u32::MAX) else { return };
+        let Ok(Packet::Connect(connect)) = decode(&frame, Version::V5, Sender::Client) else { return };
+        match verdict {
+            Verdict::Accept(identity) => self.accept(now, conn, &connect, identity, accepted, fx),
+            Verdict::Refuse(denial) => self.refuse(now, conn, connect.client_id, denial_reason(denial), fx),
+        }
+        self.release_held(conn, fx);
+    }
+
+    fn act_on(&mut self, now: Timestamp, conn: ConnId, connect: &Connect<'_>, verdict: Verdict, fx: &mut Effects) {
+        match verdict {
+            Verdict::Accept(identity) => self.accept(now, conn, connect, identity, &Accepted::default(), fx),
+            Verdict::Refuse(denial) => self.refuse(now, conn, connect.client_id, denial_reason(denial), fx),
+        }
+    }
+
+    fn release_held(&mut self, conn: ConnId, fx: &mut Effects) {
+        if let Some(connection) = self.connections.get_mut(conn)
+            && std::mem::take(&mut connection.held)
+        {
+            fx.resumed.push(conn);
+        }
+    }
+
+    /// CONNACK with a reason, and the end of the connection. [MQTT-3.1.4-2] [MQTT-3.2.2-7]
+    pub(super) fn refuse(
+        &mut self,
+        now: Timestamp,
+        conn: ConnId,
+        client_id: &str,
+        reason: ReasonCode,
+        fx: &mut Effects,
+    ) {
+        self.counters.refuse(Refusal::Connect);
+        fx.events.push(Event::Refused { conn, client_id: client_id.into(), reason });
+        let properties = PropertyBuffer::new();
+        // [MQTT-3.2.2-6]
+        let ack = ConnAck { session_present: false, reason, properties: properties.properties() };
+        self.send(conn, &Packet::ConnAck(ack), fx);
+        self.drop_connection(now, conn, fx);
+    }
+
+    /// A first packet that is no CONNECT we can take: told where its sender can read the answer.
+    pub(super) fn refuse_unread(&mut self, now: Timestamp, conn: ConnId, frame: &Frame<'_>, error: Error, fx: &mut Effects) {
+        let version = answer_version(frame);
+        let reason = error.reason();
+        // Before 5.0 only what has a return code is told [MQTT3-3.1.2-2] [MQTT3-3.1.3-8]; the rest is just closed.
+        let is_told = version == Version::V5
+            || matches!(reason, ReasonCode::UnsupportedProtocolVersion | ReasonCode::ClientIdentifierNotValid);
+        if is_told {
+            self.connections[conn].version = version;
+            self.refuse(now, conn, "", reason, fx);
+        } else {
+            self.drop_connection(now, conn, fx);
+        }
+    }
+
+    fn accept(
+        &mut self,
+        now: Timestamp,
+        conn: ConnId,
+        connect: &Connect<'_>,
+        identity: Identity,
+        accepted: &Accepted<'_>,
+        fx: &mut Effects,
+    ) {
+        let assigned;
+        let client_id = if connect.client_id.is_empty() {
+            assigned = self.assign_client_id();
+            &*assigned
+        } else {
+            connect.client_id
+        };
+        if let Err(reason) = self.check_will(&identity, client_id, connect.will.as_ref()) {
+            return self.refuse(now, conn, client_id, reason, fx);
+        }
+        let existing = self.sessions.find(client_id);
+        if existing.is_none() && self.sessions.len() >= self.options.sessions_max {
+            self.counters.refuse(Refusal::TooManySessions);
+            return self.refuse(now, conn, client_id, ReasonCode::QuotaExceeded, fx);
+        }
+        let expiry = self.session_expiry(connect);
+        let (slot, session_present) = self.start_session(now, client_id, existing, connect.clean_start, expiry, fx);
+        self.attach(now, conn, slot, identity, connect, fx);
+        self.send_connack(conn, connect, client_id, session_present, expiry, accepted, fx);
+        fx.events.push(Event::Connected {
+            conn,
+            client_id: client_id.into(),
+            user: self.connections[conn].identity.user().map(Into::into),
+            version: connect.version,
+            clean_start: connect.clean_start,
+            session_present,
+            keep_alive_secs: self.connections[conn].keep_alive.secs(),
+        });
+        self.pump(now, slot, fx);
+    }
+
+    /// [MQTT-3.1.3-7]: a client that brings none gets one that is nobody else's, of this shard.
+    fn assign_client_id(&mut self) -> String {
+        loop {
+            let id = self.entropy.next::<10>().iter().fold(String::from("auto-"), |mut id, byte| {
+                id.push(char::from(b"0123456789abcdef"[usize::from(byte >> 4)]));
+                id.push(char::from(b"0123456789abcdef"[usize::from(byte & 15)]));
+                id
+            });
+            if self.elsewhere(&id).is_none() && self.sessions.find(&id).is_none() {
+                return id;
+            }
+        }
+    }
+
+    /// A will is a publish to come, and has to be allowed like one.
+    fn check_will(&mut self, who: &Identity, client_id: &str, will: Option<&Will<'_>>) -> Result<(), ReasonCode> {
+        let Some(will) = will else { return Ok(()) };
+        self.check_topic(who, client_id, will.topic)?;
+        self.check_payload_format(&will.properties, will.payload)
+    }
+
+    fn session_expiry(&self, connect: &Connect<'_>) -> SessionExpiry {
+        let max = self.options.session_expiry_secs_max;
+        if connect.version == Version::V5 {
+            let asked = connect.properties.four_byte(PropertyId::SessionExpiryInterval).unwrap_or(0);
+            return SessionExpiry::from_secs(asked.min(max));
+        }
+        // [MQTT3-3.1.2-4] [MQTT3-3.1.2-6]
+        SessionExpiry::from_secs(SessionExpiry::from_clean_session(connect.clean_start).secs().min(max))
+    }
+
+    /// Ends, takes over, resumes or makes the session of a client. [MQTT-3.1.2-4] [MQTT-3.1.2-5] [MQTT-3.1.2-6]
+    fn start_session(
+        &mut self,
+        now: Timestamp,
+        client_id: &str,
+        existing: Option<u32>,
+        clean_start: bool,
+        expiry: SessionExpiry,
+        fx: &mut Effects,
+    ) -> (u32, bool) {
+        let mut resumed = None;
+        if let Some(slot) = existing {
+            let generation = self.sessions[slot].generation;
+            if let Some(old) = self.sessions[slot].conn {
+                // [MQTT-3.1.4-3]
+                self.counters.takeovers += 1;
+                self.close_connection(now, old, ReasonCode::SessionTakenOver, fx);
+            }
+            // The takeover itself ends a session that was not to outlive its connection.
+            resumed = self.sessions.find(client_id).filter(|&slot| self.sessions[slot].generation == generation);
+        }
+        if let (Some(slot), true) = (resumed, clean_start) {
+            // [MQTT-3.1.4-4]
+            self.end_session(now, slot, false, fx);
+            resumed = None;
+        }
+        let slot = resumed.unwrap_or_else(|| self.sessions.insert(client_id, expiry));
+        self.sessions[slot].expiry = expiry;
+        if self.options.durable && self.sessions[slot].is_durable() {
+            let session = self.sessions.reference(slot);
+            let client_id = client_id.into();
+            self.record(Record::SessionStarted { session, client_id, expiry_secs: expiry.secs() }, fx);
+        }
+        (slot, resumed.is_some())
+    }
+
+    fn attach(
+        &mut self,
+        now: Timestamp,
+        conn: ConnId,
+        slot: u32,
+        identity: Identity,
+        connect: &Connect<'_>,
+        fx: &mut Effects,
+    ) {
+        let keep_alive = self.keep_alive(connect.keep_alive_secs);
+        let connection = &mut self.connections[conn];
+        connection.phase = connection.phase.on_accepted().expect("only who is being let in is accepted");
+        connection.identity = identity;
+        connection.session = Some(slot);
+        connection.keep_alive = keep_alive;
+        if let Some(timer) = connection.timer.take() {
+            self.timers.cancel(timer);
+        }
+        if let Some(at) = keep_alive.deadline(now) {
+            connection.timer = Some(self.timers.set(at, TimerKey::Connection(conn.0)));
+        }
+        let session = &mut self.sessions[slot];
+        session.conn = Some(conn);
+        session.connection = session.connection.wrapping_add(1);
+        if let Some(timer) = session.timer.take() {
+            self.timers.cancel(timer);
+        }
+        // [MQTT-3.1.3-9]
+        session.will.on_resume();
+        self.arm_will(now, slot, connect.will.as_ref(), fx);
+        self.tell_share_homes(slot, true, fx);
+    }
+
+    fn keep_alive(&self, asked_secs: u16) -> KeepAlive {
+        let max = self.options.keep_alive_secs_max;
+        // [MQTT-3.1.2-21] before 5.0 the client cannot be told; it keeps its own.
+        KeepAlive::new(if max != 0 && (asked_secs == 0 || asked_secs > max) { max } else { asked_secs })
+    }
+
+    fn arm_will(&mut self, now: Timestamp, slot: u32, will: Option<&Will<'_>>, fx: &mut Effects) {
+        let Some(will) = will else { return };
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let parts = Parts {
+            topic: will.topic,
+            topic_hash: self.topic_hash(will.topic.as_str()),
+            qos: will.qos,
+            retain: will.retain,
+            properties: &will.properties,
+            payload: will.payload,
+            publisher: self.sessions.client_hash(&self.sessions[slot].client_id),
+        };
+        let message = Draft::write(now, &parts, &mut scratch).message();
+        self.scratch = scratch;
+        let delay_secs = will.properties.four_byte(PropertyId::WillDelayInterval).unwrap_or(0);
+        if self.options.durable {
+            let session = self.sessions.reference(slot);
+            self.record(Record::Will { session, message: message.clone(), delay_secs }, fx);
+        }
+        let expiry_secs = will.properties.four_byte(PropertyId::MessageExpiryInterval);
+        // [MQTT-3.1.2-7]
+        self.sessions[slot].will.arm(WillMessage { message, expiry_secs }, delay_secs);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what a CONNACK says comes from all of these")]
+    fn send_connack(
+        &mut self,
+        conn: ConnId,
+        connect: &Connect<'_>,
+        client_id: &str,
+        session_present: bool,
+        expiry: SessionExpiry,
+        accepted: &Accepted<'_>,
+        fx: &mut Effects,
+    ) {
+        let mut properties = PropertyBuffer::new();
+        if connect.version == Version::V5 {
+            self.put_abilities(&mut properties);
+            let asked = connect.properties.four_byte(PropertyId::SessionExpiryInterval).unwrap_or(0);
+            if asked != expiry.secs() {
+                properties.push_four_byte(PropertyId::SessionExpiryInterval, expiry.secs());
+            }
+            if connect.client_id.is_empty() {
+                // [MQTT-3.2.2-16]
+                properties.push_text(PropertyId::AssignedClientIdentifier, client_id);
+            }
+            let keep_alive_secs = self.connections[conn].keep_alive.secs();
+            if keep_alive_secs != connect.keep_alive_secs {
+                // [MQTT-3.2.2-21]
+                properties.push_two_byte(PropertyId::ServerKeepAlive, keep_alive_secs);
+            }
+            if let Some(method) = accepted.method {
+                // [MQTT-4.12.0-5]
+                properties.push_text(PropertyId::AuthenticationMethod, method);
+            }
+            if let Some(data) = accepted.data {
+                properties.push_binary(PropertyId::AuthenticationData, data);
+            }
+        }
+        // [MQTT-3.2.2-2] [MQTT-3.2.2-3]
+        let ack = ConnAck { session_present, reason: ReasonCode::Success, properties: properties.properties() };
+        self.send(conn, &Packet::ConnAck(ack), fx);
+    }
+
+    fn put_abilities(&self, properties: &mut PropertyBuffer) {
+        let options = &self.options;
+        if options.receive_max != u16::MAX {
+            properties.push_two_byte(PropertyId::ReceiveMaximum, options.receive_max);
+        }
+        if options.packet_bytes_max != crate::base::limits::PACKET_BYTES_MAX {
+            properties.push_four_byte(PropertyId::MaximumPacketSize, options.packet_bytes_max);
+        }
+        if options.topic_alias_max != 0 {
+            properties.push_two_byte(PropertyId::TopicAliasMaximum, options.topic_alias_max);
+        }
+    }
+
+    /// Tells the homes of a session's shared groups whether the member is there.
+    pub(super) fn tell_share_homes(&mut self, slot: u32, online: bool, fx: &mut Effects) {
+        if self.sessions[slot].shares().is_empty() {
+            return;
+        }
+        let session = self.sessions.reference(slot);
+        let mut homes = crate::base::ShardSet::EMPTY;
+        for membership in self.sessions[slot].shares() {
+            homes.insert(membership.home);
+        }
+        for home in homes.iter() {
+            if home == self.me {
+                self.groups.set_online(session, online);
+            } else {
+                fx.mesh.push((home, MeshMessage::ShareOnline { session, online }));
+            }
+        }
+    }
+}
+
+pub(super) const fn denial_reason(denial: Denial) -> ReasonCode {
+    match denial {
+        Denial::BadUserNameOrPassword => ReasonCode::BadUserNameOrPassword,
+        Denial::NotAuthorized => ReasonCode::NotAuthorized,
+        Denial::BadAuthenticationMethod => ReasonCode::BadAuthenticationMethod,
+        Denial::Banned => ReasonCode::Banned,
+        Denial::ServerBusy => ReasonCode::ServerBusy,
+        Denial::ServerUnavailable => ReasonCode::ServerUnavailable,
+    }
+}

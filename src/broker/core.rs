@@ -1,0 +1,387 @@
+//! One shard of the broker: its state, and the way each input takes.
+
+use std::collections::VecDeque;
+
+use ahash::RandomState;
+
+use super::connection::{Connection, Connections};
+use super::effects::Effects;
+use super::entropy::Entropy;
+use super::input::{Consumed, Input};
+use super::mesh::{MeshMessage, ReplyTo, Token};
+use super::message::Draft;
+use super::options::{OptionError, Options};
+use super::pending::{Completion, PendingTable};
+use super::publish::Join;
+use super::record::Record;
+use super::replay::Asked;
+use super::retain::Retained;
+use super::session::Sessions;
+use super::timers::{TimerKey, TimerWheel};
+use crate::access::Guard;
+use crate::base::limits::CONNECT_BYTES_MAX;
+use crate::base::{ConnId, Counters, Millis, Refusal, ShardId, SubscriptionId, Timestamp};
+use crate::mqtt::{
+    Error, Frame, Packet, PacketType, Progress, ProtocolViolation, ReasonCode, Sender, Version, decode,
+    decode_publish, frame,
+};
+use crate::routing::{FilterId, FilterIndex, InterestIndex, Matches, SharedGroups};
+use crate::session::{Admission, ClientPacket, Phase};
+
+/// One shard.
+#[derive(Debug)]
+pub struct ShardCore {
+    pub(super) me: ShardId,
+    pub(super) options: Options,
+    pub(super) guard: Box<dyn Guard>,
+    pub(super) connections: Connections,
+    pub(super) sessions: Sessions,
+    pub(super) index: FilterIndex,
+    pub(super) interest: InterestIndex,
+    pub(super) groups: SharedGroups,
+    pub(super) retained: Retained,
+    pub(super) timers: TimerWheel,
+    pub(super) pending: PendingTable,
+    /// Filters that not every shard has confirmed to know yet.
+    pub(super) announcing: ahash::HashMap<FilterId, Token>,
+    /// What waits for a commit, by the number of records that must be durable.
+    pub(super) commits: VecDeque<(u64, Token)>,
+    pub(super) records_made: u64,
+    /// Questions for retained messages that wait for the mesh to be drained.
+    pub(super) asked: VecDeque<Asked>,
+    pub(super) entropy: Entropy,
+    /// Of what shards must agree on: the home of a topic, of a group.
+    pub(super) homes: RandomState,
+    pub(super) counters: Counters,
+    pub(super) matches: Matches,
+    pub(super) ids: Vec<SubscriptionId>,
+    pub(super) scratch: Vec<u8>,
+}
+
+/// Whether a connection goes on after a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Flow {
+    Next,
+    /// This packet has to wait.
+    Hold,
+    /// The connection is on its way to another shard, this packet with it.
+    Moved,
+}
+
+impl ShardCore {
+    pub fn new(me: ShardId, options: Options, guard: Box<dyn Guard>, now: Timestamp) -> Result<Self, OptionError> {
+        options.validate()?;
+        Ok(Self {
+            me,
+            guard,
+            connections: Connections::default(),
+            sessions: Sessions::new(me, options.seed),
+            index: FilterIndex::new(options.seed),
+            interest: InterestIndex::new(options.seed),
+            groups: SharedGroups::new(options.seed),
+            retained: Retained::default(),
+            timers: TimerWheel::new(now),
+            pending: PendingTable::default(),
+            announcing: ahash::HashMap::default(),
+            commits: VecDeque::new(),
+            records_made: 0,
+            asked: VecDeque::new(),
+            entropy: Entropy::new(options.secret),
+            homes: RandomState::with_seeds(options.seed, 4, 5, 6),
+            counters: Counters::default(),
+            matches: Matches::new(),
+            ids: Vec::new(),
+            scratch: Vec::new(),
+            options,
+        })
+    }
+
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    pub fn connections_len(&self) -> usize {
+        self.connections.len()
+    }
+
+    pub fn sessions_len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    pub fn subscriptions_len(&self) -> usize {
+        self.index.subscriptions_len()
+    }
+
+    pub fn retained_len(&self) -> usize {
+        self.retained.index.len()
+    }
+
+    /// Messages that wait for or are under way to clients.
+    pub fn messages_held(&self) -> usize {
+        self.sessions.iter().map(|(_, session)| session.queue.len() + session.outbound.in_flight()).sum()
+    }
+
+    /// Timers, joins and questions under way: what must come to rest when nothing happens.
+    pub fn unfinished_len(&self) -> usize {
+        self.pending.len() + self.commits.len() + self.asked.len() + self.announcing.len()
+    }
+
+    pub fn timers_len(&self) -> usize {
+        self.timers.len()
+    }
+
+    /// When `Input::Tick` is due, if nothing else comes before. It may be early, never late.
+    pub fn next_timeout(&self, now: Timestamp) -> Option<Millis> {
+        self.timers.next_in(now)
+    }
+
+    /// Takes one input. What is to be done about it is appended to `fx`.
+    pub fn handle(&mut self, now: Timestamp, input: Input<'_>, fx: &mut Effects) -> Consumed {
+        match input {
+            Input::Bytes { conn, bytes } => return self.receive(now, conn, bytes, fx),
+            Input::Packet { conn, packet } => {
+                let _ = self.on_packet(now, conn, packet, &[], fx);
+            }
+            Input::Opened { conn } => self.open(now, conn, fx),
+            Input::Sent { conn, bytes } => self.on_sent(now, conn, bytes, fx),
+            Input::Closed { conn } => self.on_closed(now, conn, fx),
+            Input::Verdict { conn, verdict } => self.on_verdict(now, conn, verdict, fx),
+            Input::Mesh { from, message } => self.on_mesh(now, from, message, fx),
+            Input::MeshDrained => self.on_mesh_drained(now, fx),
+            Input::Tick => self.on_tick(now, fx),
+            Input::Committed { records } => self.on_committed(now, records, fx),
+            Input::Shutdown => self.shut_down(now, fx),
+        }
+        Consumed::default()
+    }
+
+    fn open(&mut self, now: Timestamp, conn: ConnId, fx: &mut Effects) {
+        self.counters.connections_opened += 1;
+        let timer = self.timers.set(now + self.options.connect_timeout, TimerKey::Connection(conn.0));
+        self.connections.insert(conn, Connection::new(now, timer));
+        if self.connections.len() > self.options.connections_max {
+            self.counters.refuse(Refusal::TooManyConnections);
+            self.close_connection(now, conn, ReasonCode::ServerBusy, fx);
+        }
+    }
+
+    /// Reads packet after packet, until one is not whole, has to wait, or ends the connection.
+    fn receive(&mut self, now: Timestamp, conn: ConnId, bytes: &[u8], fx: &mut Effects) -> Consumed {
+        let mut at = 0;
+        loop {
+            let Some(connection) = self.connections.get_mut(conn) else {
+                return Consumed { bytes: bytes.len(), ..Consumed::default() };
+            };
+            if connection.phase == Phase::Closing {
+                return Consumed { bytes: bytes.len(), ..Consumed::default() };
+            }
+            if connection.held {
+                return Consumed { bytes: at, need: 0, held: true };
+            }
+            let bytes_max = match connection.phase {
+                Phase::AwaitConnect => self.options.packet_bytes_max.min(CONNECT_BYTES_MAX),
+                _ => self.options.packet_bytes_max,
+            };
+            match frame(&bytes[at..], bytes_max) {
+                Ok(Progress::Packet(frame)) => {
+                    connection.last_received = now;
+                    self.counters.packets_received += 1;
+                    match self.on_frame(now, conn, &frame, &bytes[at..at + frame.bytes], fx) {
+                        Ok(Flow::Next) => at += frame.bytes,
+                        Ok(Flow::Hold) => return Consumed { bytes: at, need: 0, held: true },
+                        Ok(Flow::Moved) => return Consumed { bytes: at, ..Consumed::default() },
+                        Err(error) => self.fail(now, conn, Some(&frame), error, fx),
+                    }
+                }
+                Ok(Progress::Need(need)) => return Consumed { bytes: at, need, held: false },
+                Err(error) => self.fail(now, conn, None, error, fx),
+            }
+        }
+    }
+
+    #[inline]
+    fn on_frame(
+        &mut self,
+        now: Timestamp,
+        conn: ConnId,
+        frame: &Frame<'_>,
+        whole: &[u8],
+        fx: &mut Effects,
+    ) -> Result<Flow, Error> {
+        let (phase, version) = (self.connections[conn].phase, self.connections[conn].version);
+        if phase.is_connected() && PacketType::of(frame.first_byte) == Some(PacketType::Publish) {
+            let publish = decode_publish(frame, version, Sender::Client)?;
+            self.on_publish(now, conn, &publish, fx)?;
+            return Ok(Flow::Next);
+        }
+        // The first packet's version is its own; only a CONNECT may be the first.
+        // [MQTT-3.1.0-1]
+        if phase == Phase::AwaitConnect && PacketType::of(frame.first_byte) != Some(PacketType::Connect) {
+            return Err(ProtocolViolation::UnexpectedPacket.into());
+        }
+        let packet = decode(frame, version, Sender::Client)?;
+        self.on_packet(now, conn, &packet, whole, fx)
+    }
+
+    fn on_packet(
+        &mut self,
+        now: Timestamp,
+        conn: ConnId,
+        packet: &Packet<'_>,
+        whole: &[u8],
+        fx: &mut Effects,
+    ) -> Result<Flow, Error> {
+        let Some(connection) = self.connections.get(conn) else { return Ok(Flow::Next) };
+        let kind = ClientPacket::of(packet).ok_or(ProtocolViolation::PacketFromWrongSide)?;
+        match connection.phase.may_receive(kind).map_err(|_| ProtocolViolation::UnexpectedPacket)? {
+            Admission::Process => {}
+            Admission::Hold => {
+                self.connections[conn].held = true;
+                return Ok(Flow::Hold);
+            }
+            Admission::Ignore => return Ok(Flow::Next),
+        }
+        match packet {
+            Packet::Connect(connect) => return self.on_connect(now, conn, connect, whole, fx),
+            Packet::Publish(publish) => self.on_publish(now, conn, publish, fx)?,
+            Packet::Ack(ack_type, ack) => self.on_ack(now, conn, *ack_type, ack, fx)?,
+            Packet::Subscribe(subscribe) => self.on_subscribe(now, conn, subscribe, fx)?,
+            Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(now, conn, unsubscribe, fx),
+            // [MQTT-3.12.4-1]
+            Packet::PingReq => self.send(conn, &Packet::PingResp, fx),
+            Packet::Disconnect(disconnect) => self.on_disconnect(now, conn, disconnect, fx)?,
+            Packet::Auth(auth) => self.on_auth(now, conn, auth, fx)?,
+            Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
+                return Err(ProtocolViolation::PacketFromWrongSide.into());
+            }
+        }
+        Ok(Flow::Next)
+    }
+
+    /// Appends a packet to a connection's output.
+    pub(super) fn send(&mut self, conn: ConnId, packet: &Packet<'_>, fx: &mut Effects) {
+        let Some(connection) = self.connections.get_mut(conn) else { return };
+        let out = &mut fx.output.buffer(conn).bytes;
+        let before = out.len();
+        crate::mqtt::encode(packet, connection.version, out);
+        connection.unsent += (out.len() - before) as u32;
+        self.counters.packets_sent += 1;
+    }
+
+    fn on_sent(&mut self, now: Timestamp, conn: ConnId, bytes: usize, fx: &mut Effects) {
+        let room_below = self.options.output_bytes_max / 2;
+        let Some(connection) = self.connections.get_mut(conn) else { return };
+        let before = connection.unsent;
+        connection.unsent = before.saturating_sub(bytes as u32);
+        // What waited for room goes on when half of it is free, not at every byte.
+        let has_room_again = before >= room_below && connection.unsent < room_below;
+        if let (true, Some(slot)) = (has_room_again || connection.unsent == 0, connection.session) {
+            self.pump(now, slot, fx);
+        }
+    }
+
+    fn on_mesh(&mut self, now: Timestamp, from: ShardId, message: MeshMessage, fx: &mut Effects) {
+        match message {
+            MeshMessage::Publish { message, token } => {
+                let then = token.map(|token| Completion::Reply(ReplyTo { shard: from, token }));
+                let mut join = Join::new(then);
+                self.fan_out(now, None, &mut Draft::of(&message), &mut join, fx);
+                self.finish(now, join, fx);
+            }
+            MeshMessage::Interest { filter, wanted, token } => self.on_interest(from, &filter, wanted, token, fx),
+            MeshMessage::Retain { message, token } => {
+                let then = token.map(|token| Completion::Reply(ReplyTo { shard: from, token }));
+                let mut join = Join::new(then);
+                self.store_retained(message, &mut join, fx);
+                self.finish(now, join, fx);
+            }
+            MeshMessage::RetainedAsk { session, filter, cursor, messages_max } => {
+                self.asked.push_back(Asked::remote(session, filter, cursor, messages_max));
+            }
+            MeshMessage::RetainedPage { session, messages, cursor } => {
+                self.on_retained_page(now, session, messages, cursor, fx);
+            }
+            MeshMessage::ShareJoin { group, filter, session, options, online, token } => {
+                let reply = ReplyTo { shard: from, token };
+                self.share_join(now, &group, &filter, session, options, online, Completion::Reply(reply), fx);
+            }
+            MeshMessage::ShareLeave { group, filter, session } => self.share_leave(&group, &filter, session, fx),
+            MeshMessage::ShareOnline { session, online } => self.groups.set_online(session, online),
+            MeshMessage::ShareDeliver { session, delivery, last_resort } => {
+                self.on_share_deliver(now, from, session, delivery, last_resort, fx);
+            }
+            MeshMessage::ShareReturn { session, delivery } => self.on_share_return(now, session, delivery, fx),
+            MeshMessage::ShareFinished { session, group } => self.groups.finished(group, session),
+            MeshMessage::Done { token } => self.complete_one(now, token, fx),
+        }
+    }
+
+    pub(super) fn complete_one(&mut self, now: Timestamp, token: Token, fx: &mut Effects) {
+        if let Some(completion) = self.pending.complete_one(token) {
+            self.complete(now, completion, fx);
+        }
+    }
+
+    pub(super) fn complete(&mut self, now: Timestamp, completion: Completion, fx: &mut Effects) {
+        match completion {
+            Completion::Acknowledge { session, ticket, reason } => {
+                if let Some(slot) = self.sessions.resolve(session) {
+                    self.sessions[slot].inbound.ack_ready(ticket, reason);
+                    self.send_ready_acks(slot, fx);
+                }
+            }
+            Completion::SubAck { session, packet_id, reasons, connection, replays } => {
+                self.send_suback(now, session, connection, packet_id, &reasons, replays, fx);
+            }
+            Completion::Reply(ReplyTo { shard, token }) => fx.mesh.push((shard, MeshMessage::Done { token })),
+            Completion::Announced { filter, waiting } => {
+                self.announcing.remove(&filter);
+                for token in waiting {
+                    self.complete_one(now, token, fx);
+                }
+            }
+        }
+    }
+
+    fn on_committed(&mut self, now: Timestamp, records: u64, fx: &mut Effects) {
+        while let Some((_, token)) = self.commits.pop_front_if(|(needed, _)| *needed <= records) {
+            self.complete_one(now, token, fx);
+        }
+    }
+
+    pub(super) fn record(&mut self, record: Record, fx: &mut Effects) {
+        debug_assert!(self.options.durable);
+        self.records_made += 1;
+        fx.records.push(record);
+    }
+
+    fn on_tick(&mut self, now: Timestamp, fx: &mut Effects) {
+        self.timers.advance(now);
+        while let Some(key) = self.timers.pop_due() {
+            match key {
+                TimerKey::Connection(conn) => self.on_connection_timer(now, ConnId(conn), fx),
+                TimerKey::Session(slot) => self.on_session_timer(now, slot, fx),
+            }
+        }
+    }
+
+    /// The other shards.
+    pub(super) fn others(&self) -> impl Iterator<Item = ShardId> + use<> {
+        let me = self.me;
+        (0..self.options.shards).map(ShardId::new).filter(move |&shard| shard != me)
+    }
+
+    /// The shard of a hash that all shards agree on.
+    pub(super) fn home(&self, hash: u64) -> ShardId {
+        // The high bits, by multiplication: the low ones place the entry in its table there.
+        ShardId::new((u128::from(hash) * self.options.shards as u128 >> 64) as usize)
+    }
+
+    pub(super) fn topic_hash(&self, topic: &str) -> u64 {
+        self.homes.hash_one(topic)
+    }
+
+    pub(super) fn is_v5(&self, conn: ConnId) -> bool {
+        self.connections[conn].version == Version::V5
+    }
+}

@@ -1,0 +1,412 @@
+//! A message on its last yards: to one session, into its window, its queue or its socket; and the acknowledgements that
+//! come back.
+
+use super::connection::Connection;
+use super::core::ShardCore;
+use super::effects::Effects;
+use super::mesh::MeshMessage;
+use super::message::{Draft, MessageHeader};
+use super::record::Record;
+use super::session::{Ids, Outgoing, Via};
+use crate::base::limits::PAYLOAD_COPY_BYTES_MAX;
+use crate::base::{ConnId, Counters, DropReason, SubscriptionId, Timestamp};
+use crate::mqtt::{
+    Ack, AckType, Delivery, Error, PacketId, PublishBody, PublishCopy, QoS, ReasonCode, TopicAlias, Version,
+};
+use crate::routing::Choice;
+use crate::session::{AliasUse, Pushed, Resend, SendQos, remaining_secs};
+
+/// What one session's copy of a message has of its own.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Copy<'a> {
+    pub(super) qos: QoS,
+    pub(super) retain: bool,
+    pub(super) ids: &'a [SubscriptionId],
+    pub(super) via: Option<Via>,
+}
+
+/// Why a message was not written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum NotSent {
+    TooLarge,
+    Expired,
+}
+
+impl NotSent {
+    const fn drop_reason(self) -> DropReason {
+        match self {
+            Self::TooLarge => DropReason::TooLarge,
+            Self::Expired => DropReason::Expired,
+        }
+    }
+}
+
+impl ShardCore {
+    /// Delivers to one session of this shard. True: what it keeps has to be committed.
+    #[inline]
+    pub(super) fn deliver(
+        &mut self,
+        now: Timestamp,
+        slot: u32,
+        draft: &mut Draft<'_>,
+        copy: &Copy<'_>,
+        fx: &mut Effects,
+    ) -> bool {
+        let session = &self.sessions[slot];
+        let Some(conn) = session.conn else {
+            if copy.qos == QoS::AtMostOnce && !self.options.queue_qos_zero {
+                self.counters.drop_message(DropReason::QosZeroOffline);
+                return false;
+            }
+            return self.enqueue(now, slot, draft, copy, fx);
+        };
+        let connection = &self.connections[conn];
+        let has_room = connection.unsent < self.options.output_bytes_max;
+        if copy.qos == QoS::AtMostOnce {
+            if has_room && (session.queue.is_empty() || !self.options.queue_qos_zero) {
+                self.send_qos_zero(now, conn, draft, copy, fx);
+                return false;
+            }
+            if !self.options.queue_qos_zero {
+                self.counters.drop_message(DropReason::QosZeroSlow);
+                return false;
+            }
+            return self.enqueue(now, slot, draft, copy, fx);
+        }
+        if has_room && session.queue.is_empty() && session.outbound.can_send(connection.window) {
+            let outgoing = outgoing(draft, copy);
+            let durable = self.record_queued(slot, &outgoing, fx);
+            self.send_in_window(now, slot, conn, outgoing, fx);
+            return durable;
+        }
+        self.enqueue(now, slot, draft, copy, fx)
+    }
+
+    fn send_qos_zero(&mut self, now: Timestamp, conn: ConnId, draft: &mut Draft<'_>, copy: &Copy<'_>, fx: &mut Effects) {
+        let write = Write { delivery: Delivery::AtMostOnce, dup: false, retain: copy.retain, ids: copy.ids };
+        let body = draft.body();
+        let header = *draft.header();
+        let connection = &mut self.connections[conn];
+        let written = write_publish(now, connection, conn, &header, &body, &write, &mut self.counters, fx);
+        match written {
+            Ok(true) => fx.output.attach_payload(conn, draft.message()),
+            Ok(false) => {}
+            Err(reason) => self.counters.drop_message(reason.drop_reason()),
+        }
+    }
+
+    /// Gives the message a packet identifier and sends it. The window has room.
+    fn send_in_window(&mut self, now: Timestamp, slot: u32, conn: ConnId, outgoing: Outgoing, fx: &mut Effects) {
+        let kind = if outgoing.qos == QoS::AtLeastOnce { SendQos::AtLeastOnce } else { SendQos::ExactlyOnce };
+        let (ids, retain, message) = (outgoing.ids.clone(), outgoing.retain, outgoing.message.clone());
+        let connection = &mut self.connections[conn];
+        if let Err(reason) = fits(now, connection, &outgoing) {
+            // [MQTT-3.1.2-25] as if it had been sent.
+            self.drop_front(slot, outgoing, reason.drop_reason(), fx);
+            return;
+        }
+        let Some(id) = self.sessions[slot].outbound.send(kind, outgoing, connection.window) else {
+            unreachable!("can_send was asked before");
+        };
+        let delivery = delivery_of(kind, id);
+        let write = Write { delivery, dup: false, retain, ids: ids.as_slice() };
+        let body = message.body();
+        let written = write_publish(now, connection, conn, message.header(), &body, &write, &mut self.counters, fx);
+        if written == Ok(true) {
+            fx.output.attach_payload(conn, message);
+        }
+        self.record_of(slot, fx, |session| Record::Sent { session, packet_id: id });
+    }
+
+    /// A message at the front of the queue, or on its way there, that will not be sent.
+    fn drop_front(&mut self, slot: u32, outgoing: Outgoing, reason: DropReason, fx: &mut Effects) {
+        self.counters.drop_message(reason);
+        self.record_of(slot, fx, |session| Record::Dropped { session });
+        self.share_finished(slot, &outgoing, fx);
+    }
+
+    /// Makes a record if this session's state is to survive.
+    fn record_of(&mut self, slot: u32, fx: &mut Effects, make: impl FnOnce(crate::base::SessionRef) -> Record) {
+        if self.options.durable && self.sessions[slot].is_durable() {
+            let record = make(self.sessions.reference(slot));
+            self.record(record, fx);
+        }
+    }
+
+    fn record_queued(&mut self, slot: u32, outgoing: &Outgoing, fx: &mut Effects) -> bool {
+        let durable = self.options.durable && self.sessions[slot].is_durable();
+        if durable {
+            let Outgoing { message, ids, qos, retain, .. } = outgoing;
+            let (message, subscription_ids) = (message.clone(), ids.as_slice().into());
+            let session = self.sessions.reference(slot);
+            self.record(Record::Queued { session, message, qos: *qos, retain: *retain, subscription_ids }, fx);
+        }
+        durable
+    }
+
+    /// Keeps a message until the window has room, or its client is back. [MQTT-3.1.2-5]
+    fn enqueue(&mut self, now: Timestamp, slot: u32, draft: &mut Draft<'_>, copy: &Copy<'_>, fx: &mut Effects) -> bool {
+        let outgoing = outgoing(draft, copy);
+        let counters = &mut self.counters;
+        let mut dropped = Vec::new();
+        let pushed = self.sessions[slot].queue.push(outgoing.clone(), &self.options.queue, |item, reason| {
+            counters.drop_message(reason);
+            dropped.push(item);
+        });
+        for item in dropped {
+            self.share_finished(slot, &item, fx);
+        }
+        match pushed {
+            Pushed::Queued => self.record_queued(slot, &outgoing, fx),
+            Pushed::Refused => {
+                self.share_finished(slot, &outgoing, fx);
+                false
+            }
+            Pushed::Disconnect => {
+                self.share_finished(slot, &outgoing, fx);
+                if let Some(conn) = self.sessions[slot].conn {
+                    self.close_connection(now, conn, ReasonCode::QuotaExceeded, fx);
+                }
+                false
+            }
+        }
+    }
+
+    /// Sends what waits, as far as window and socket have room: first what has to be sent again, then the queue, then
+    /// retained messages.
+    pub(super) fn pump(&mut self, now: Timestamp, slot: u32, fx: &mut Effects) {
+        let Some(conn) = self.sessions[slot].conn else { return };
+        while self.has_room(conn) && self.resend_one(now, slot, conn, fx) {}
+        while self.has_room(conn) {
+            let window = self.connections[conn].window;
+            let session = &mut self.sessions[slot];
+            let may_go = |item: &Outgoing| item.qos == QoS::AtMostOnce || session.outbound.can_send(window);
+            if !session.queue.front().is_some_and(may_go) {
+                break;
+            }
+            let Some(outgoing) = session.queue.pop() else { break };
+            self.send_queued(now, slot, conn, outgoing, fx);
+        }
+        self.replay(now, slot, fx);
+    }
+
+    pub(super) fn has_room(&self, conn: ConnId) -> bool {
+        self.connections[conn].unsent < self.options.output_bytes_max
+    }
+
+    fn send_queued(&mut self, now: Timestamp, slot: u32, conn: ConnId, outgoing: Outgoing, fx: &mut Effects) {
+        if outgoing.qos != QoS::AtMostOnce {
+            return self.send_in_window(now, slot, conn, outgoing, fx);
+        }
+        let copy = Copy { qos: outgoing.qos, retain: outgoing.retain, ids: outgoing.ids.as_slice(), via: None };
+        self.send_qos_zero(now, conn, &mut Draft::of(&outgoing.message), &copy, fx);
+        self.record_of(slot, fx, |session| Record::Dropped { session });
+    }
+
+    /// Sends the next of what was under way when the last connection ended. [MQTT-4.4.0-1] [MQTT-4.4.0-2]
+    fn resend_one(&mut self, now: Timestamp, slot: u32, conn: ConnId, fx: &mut Effects) -> bool {
+        let connection = &mut self.connections[conn];
+        let (message, written) = match self.sessions[slot].outbound.next_resend(connection.window) {
+            None => return false,
+            Some(Resend::PubRel { id }) => {
+                self.send_ack(conn, AckType::PubRel, id, ReasonCode::Success, fx);
+                return true;
+            }
+            Some(Resend::Publish { id, delivery, message }) => {
+                // [MQTT-3.3.1-1]
+                let delivery = delivery_of(delivery, id);
+                let write = Write { delivery, dup: true, retain: message.retain, ids: message.ids.as_slice() };
+                let (header, body) = (message.message.header(), message.message.body());
+                // Sending was begun, and has to be finished whatever time has passed. (MQTT 5.0, 4.3.3)
+                let header = MessageHeader { expires: header.expires.max(now + crate::base::Millis(1)), ..*header };
+                let counters = &mut self.counters;
+                (message.message.clone(), write_publish(now, connection, conn, &header, &body, &write, counters, fx))
+            }
+        };
+        if written == Ok(true) {
+            fx.output.attach_payload(conn, message);
+        }
+        true
+    }
+
+    /// PUBACK, PUBREC, PUBREL or PUBCOMP from the client.
+    #[inline]
+    pub(super) fn on_ack(
+        &mut self,
+        now: Timestamp,
+        conn: ConnId,
+        kind: AckType,
+        ack: &Ack<'_>,
+        fx: &mut Effects,
+    ) -> Result<(), Error> {
+        let Some(slot) = self.connections[conn].session else { return Ok(()) };
+        let id = ack.packet_id;
+        match kind {
+            AckType::PubAck => {
+                if let Ok(outgoing) = self.sessions[slot].outbound.puback(id) {
+                    self.delivered(slot, id, &outgoing, ack.reason, fx);
+                    self.pump(now, slot, fx);
+                }
+            }
+            AckType::PubRec => self.on_pubrec(now, conn, slot, ack, fx),
+            AckType::PubRel => self.on_pubrel(conn, slot, id, fx),
+            AckType::PubComp => {
+                if self.sessions[slot].outbound.pubcomp(id).is_ok() {
+                    self.record_of(slot, fx, |session| Record::Completed { session, packet_id: id });
+                    self.pump(now, slot, fx);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn on_pubrec(&mut self, now: Timestamp, conn: ConnId, slot: u32, ack: &Ack<'_>, fx: &mut Effects) {
+        let id = ack.packet_id;
+        if ack.reason.is_error() {
+            // [MQTT-4.3.3-4] [MQTT-4.8.2-6]
+            if let Ok(outgoing) = self.sessions[slot].outbound.pubrec_refused(id) {
+                self.delivered(slot, id, &outgoing, ack.reason, fx);
+                self.pump(now, slot, fx);
+            }
+            return;
+        }
+        let reason = match self.sessions[slot].outbound.pubrec(id) {
+            Ok(received) => {
+                if let Some(outgoing) = received {
+                    self.record_of(slot, fx, |session| Record::Received { session, packet_id: id });
+                    self.share_finished(slot, &outgoing, fx);
+                }
+                ReasonCode::Success
+            }
+            Err(_) => ReasonCode::PacketIdentifierNotFound,
+        };
+        // [MQTT-4.3.3-4]
+        self.send_ack(conn, AckType::PubRel, id, reason, fx);
+    }
+
+    /// [MQTT-4.3.3-11] [MQTT-4.3.3-12]
+    fn on_pubrel(&mut self, conn: ConnId, slot: u32, id: PacketId, fx: &mut Effects) {
+        let known = self.sessions[slot].inbound.release(id);
+        if known {
+            self.record_of(slot, fx, |session| Record::Released { session, packet_id: id });
+        }
+        let reason = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
+        self.send_ack(conn, AckType::PubComp, id, reason, fx);
+    }
+
+    /// The client has the message, or will not have it. [MQTT-4.3.2-3?]
+    fn delivered(&mut self, slot: u32, id: PacketId, outgoing: &Outgoing, reason: ReasonCode, fx: &mut Effects) {
+        if reason.is_error() {
+            self.counters.drop_message(DropReason::RefusedByClient);
+        }
+        self.record_of(slot, fx, |session| Record::Completed { session, packet_id: id });
+        self.share_finished(slot, outgoing, fx);
+    }
+
+    /// Tells the home of a shared group that its member has one less on its hands, if the choice depends on that.
+    fn share_finished(&mut self, slot: u32, outgoing: &Outgoing, fx: &mut Effects) {
+        let Some(Via { home, group }) = outgoing.via else { return };
+        if self.options.share_choice != Choice::LeastInFlight {
+            return;
+        }
+        let session = self.sessions.reference(slot);
+        if home == self.me {
+            self.groups.finished(group, session);
+        } else {
+            fx.mesh.push((home, MeshMessage::ShareFinished { session, group }));
+        }
+    }
+}
+
+fn outgoing(draft: &mut Draft<'_>, copy: &Copy<'_>) -> Outgoing {
+    Outgoing { message: draft.message(), ids: Ids::of(copy.ids), via: copy.via, qos: copy.qos, retain: copy.retain }
+}
+
+const fn delivery_of(kind: SendQos, id: PacketId) -> Delivery {
+    match kind {
+        SendQos::AtLeastOnce => Delivery::AtLeastOnce(id),
+        SendQos::ExactlyOnce => Delivery::ExactlyOnce(id),
+    }
+}
+
+/// How one PUBLISH is written.
+#[derive(Clone, Copy, Debug)]
+struct Write<'a> {
+    delivery: Delivery,
+    dup: bool,
+    retain: bool,
+    ids: &'a [SubscriptionId],
+}
+
+impl<'a> Write<'a> {
+    fn copy(&self, now: Timestamp, version: Version, header: &MessageHeader) -> Result<PublishCopy<'a>, NotSent> {
+        // [MQTT-3.3.2-5] [MQTT-3.3.2-6]
+        let expiry_secs = match header.expires {
+            Timestamp::NEVER => None,
+            expires => Some(remaining_secs(expires, now).ok_or(NotSent::Expired)?),
+        };
+        Ok(PublishCopy {
+            version,
+            dup: self.dup,
+            delivery: self.delivery,
+            retain: self.retain,
+            expiry_secs,
+            alias: TopicAlias::None,
+            subscription_ids: if version == Version::V5 { self.ids } else { &[] },
+        })
+    }
+}
+
+/// Whether the client can take a message that has no packet identifier yet.
+fn fits(now: Timestamp, connection: &Connection, outgoing: &Outgoing) -> Result<(), NotSent> {
+    let message = &outgoing.message;
+    let write = Write {
+        delivery: Delivery::AtLeastOnce(PacketId::MIN),
+        dup: false,
+        retain: outgoing.retain,
+        ids: outgoing.ids.as_slice(),
+    };
+    let copy = write.copy(now, connection.version, message.header())?;
+    let too_large = message.body().copy_len(&copy) > connection.packet_bytes_max as usize;
+    if too_large { Err(NotSent::TooLarge) } else { Ok(()) }
+}
+
+/// Appends a PUBLISH to a connection's output. `Ok(true)`: its payload goes by reference, and is still to be attached.
+#[expect(clippy::too_many_arguments, reason = "a free function, so that a message borrowed from its session can be sent")]
+#[inline]
+fn write_publish(
+    now: Timestamp,
+    connection: &mut Connection,
+    conn: ConnId,
+    header: &MessageHeader,
+    body: &PublishBody<'_>,
+    write: &Write<'_>,
+    counters: &mut Counters,
+    fx: &mut Effects,
+) -> Result<bool, NotSent> {
+    let mut copy = write.copy(now, connection.version, header)?;
+    let mut bytes = body.copy_len(&copy);
+    // [MQTT-3.1.2-24] [MQTT-3.1.2-25]
+    if bytes > connection.packet_bytes_max as usize {
+        return Err(NotSent::TooLarge);
+    }
+    if connection.alias_max != 0 && bytes + ALIAS_BYTES_MAX <= connection.packet_bytes_max as usize {
+        copy.alias = match connection.outbound_aliases.assign(body.topic(), connection.alias_max) {
+            AliasUse::New(alias) => TopicAlias::Set(alias),
+            AliasUse::Known(alias) => TopicAlias::Use(alias),
+            AliasUse::None => TopicAlias::None,
+        };
+        bytes = body.copy_len(&copy);
+    }
+    let payload = body.payload().len();
+    let apart = payload > PAYLOAD_COPY_BYTES_MAX;
+    body.put_copy(&copy, apart, &mut fx.output.buffer(conn).bytes);
+    connection.unsent += bytes as u32;
+    counters.packets_sent += 1;
+    counters.publishes_sent += 1;
+    counters.publish_bytes_sent += payload as u64;
+    Ok(apart)
+}
+
+/// What a Topic Alias can add to a packet: the property, and a longer property and remaining length.
+const ALIAS_BYTES_MAX: usize = 5;

@@ -1,0 +1,243 @@
+//! How connections and sessions end: by DISCONNECT, by an error, by silence, by another connection, by expiry.
+
+use super::core::ShardCore;
+use super::effects::{Effects, Event};
+use super::mesh::MeshMessage;
+use super::message::Draft;
+use super::publish::Join;
+use super::record::Record;
+use super::session::{Membership, Outgoing, WillMessage};
+use super::timers::TimerKey;
+use crate::base::{ConnId, DropReason, Millis, Refusal, SessionRef, Timestamp};
+use crate::mqtt::{
+    Disconnect, Error, Frame, Packet, PropertyBuffer, PropertyId, ProtocolViolation, QoS, ReasonCode,
+};
+use crate::routing::Subscriber;
+use crate::session::{Phase, WillStep};
+
+impl ShardCore {
+    pub(super) fn client_id(&self, conn: ConnId) -> Box<str> {
+        self.connections[conn].session.map(|slot| self.sessions[slot].client_id.clone()).unwrap_or_default()
+    }
+
+    pub(super) fn on_disconnect(
+        &mut self,
+        now: Timestamp,
+        conn: ConnId,
+        disconnect: &Disconnect<'_>,
+        fx: &mut Effects,
+    ) -> Result<(), Error> {
+        if let Some(slot) = self.connections[conn].session {
+            let session = &mut self.sessions[slot];
+            if let Some(secs) = disconnect.properties.four_byte(PropertyId::SessionExpiryInterval) {
+                let secs = secs.min(self.options.session_expiry_secs_max);
+                session.expiry = session.expiry.change(secs).map_err(|_| ProtocolViolation::SessionExpiryFromZero)?;
+            }
+            // [MQTT-3.14.4-3] [MQTT-3.1.2-10]
+            let discarded = session.will.on_disconnect(disconnect.reason == ReasonCode::Success).is_some();
+            if discarded && self.options.durable {
+                let session = self.sessions.reference(slot);
+                self.record(Record::WillGone { session }, fx);
+            }
+        }
+        self.tell_disconnected(conn, disconnect.reason, true, fx);
+        self.drop_connection(now, conn, fx);
+        Ok(())
+    }
+
+    fn tell_disconnected(&self, conn: ConnId, reason: ReasonCode, by_client: bool, fx: &mut Effects) {
+        let client_id = self.connections[conn].session.map(|_| self.client_id(conn));
+        fx.events.push(Event::Disconnected { conn, client_id, reason, by_client });
+    }
+
+    /// A packet that was not accepted: its connection is over. [MQTT-4.8.0-1] [MQTT-4.13.1-1]
+    pub(super) fn fail(&mut self, now: Timestamp, conn: ConnId, frame: Option<&Frame<'_>>, error: Error, fx: &mut Effects) {
+        self.counters.refuse(Refusal::BadPacket);
+        match (self.connections[conn].phase, frame) {
+            (Phase::AwaitConnect, Some(frame)) => self.refuse_unread(now, conn, frame, error, fx),
+            _ => self.close_connection(now, conn, error.reason(), fx),
+        }
+    }
+
+    /// Ends a connection by our own will, and tells the client why where it can be told.
+    /// [MQTT-3.14.0-1] no DISCONNECT before a successful CONNACK.
+    pub(super) fn close_connection(&mut self, now: Timestamp, conn: ConnId, reason: ReasonCode, fx: &mut Effects) {
+        if self.connections[conn].phase == Phase::Closing {
+            return;
+        }
+        if self.connections[conn].phase.is_connected() && self.is_v5(conn) {
+            let properties = PropertyBuffer::new();
+            // [MQTT-4.13.2-1]
+            self.send(conn, &Packet::Disconnect(Disconnect { reason, properties: properties.properties() }), fx);
+        }
+        self.tell_disconnected(conn, reason, false, fx);
+        self.drop_connection(now, conn, fx);
+    }
+
+    /// Ends a connection without another word. [MQTT-3.14.4-1] [MQTT-3.14.4-2]
+    pub(super) fn drop_connection(&mut self, now: Timestamp, conn: ConnId, fx: &mut Effects) {
+        self.detach(now, conn, fx);
+        let connection = &mut self.connections[conn];
+        connection.phase = connection.phase.close();
+        connection.authentication = None;
+        fx.close.push(conn);
+    }
+
+    pub(super) fn on_closed(&mut self, now: Timestamp, conn: ConnId, fx: &mut Effects) {
+        let Some(connection) = self.connections.get(conn) else { return };
+        if connection.phase != Phase::Closing {
+            self.tell_disconnected(conn, ReasonCode::Unspecified, true, fx);
+            self.detach(now, conn, fx);
+        }
+        self.connections.remove(conn);
+    }
+
+    /// Parts a connection from its session, which goes on without it or ends.
+    fn detach(&mut self, now: Timestamp, conn: ConnId, fx: &mut Effects) {
+        let connection = &mut self.connections[conn];
+        if let Some(timer) = connection.timer.take() {
+            self.timers.cancel(timer);
+        }
+        let Some(slot) = connection.session.take() else { return };
+        let session = &mut self.sessions[slot];
+        session.conn = None;
+        session.outbound.connection_lost();
+        session.inbound.connection_lost();
+        session.ends_at = session.expiry.deadline(now).unwrap_or(Timestamp::NEVER);
+        self.tell_share_homes(slot, false, fx);
+        self.record_leaving(now, slot, fx);
+        let session = &mut self.sessions[slot];
+        let (will, expiry) = (session.will.on_connection_lost(now, session.expiry), session.expiry);
+        if let WillStep::Publish(will) = will {
+            self.publish_will(now, slot, will, fx);
+        }
+        if expiry.deadline(now) == Some(now) {
+            self.end_session(now, slot, false, fx);
+        } else {
+            self.sessions[slot].shrink();
+            self.set_session_timer(slot);
+        }
+    }
+
+    fn record_leaving(&mut self, now: Timestamp, slot: u32, fx: &mut Effects) {
+        if self.options.durable && self.sessions[slot].is_durable() {
+            let session = self.sessions.reference(slot);
+            let expiry_secs = self.sessions[slot].expiry.secs();
+            self.record(Record::SessionLeft { session, at: now, expiry_secs }, fx);
+        }
+    }
+
+    fn set_session_timer(&mut self, slot: u32) {
+        let session = &mut self.sessions[slot];
+        let due = session.will.due().unwrap_or(Timestamp::NEVER).min(session.ends_at);
+        if due != Timestamp::NEVER {
+            session.timer = Some(self.timers.set(due, TimerKey::Session(slot)));
+        }
+    }
+
+    pub(super) fn on_session_timer(&mut self, now: Timestamp, slot: u32, fx: &mut Effects) {
+        let session = &mut self.sessions[slot];
+        session.timer = None;
+        if let Some(will) = session.will.on_timer(now) {
+            self.publish_will(now, slot, will, fx);
+        }
+        if self.sessions[slot].ends_at <= now {
+            // [MQTT-3.1.2-23]
+            self.counters.sessions_expired += 1;
+            self.end_session(now, slot, true, fx);
+        } else {
+            self.set_session_timer(slot);
+        }
+    }
+
+    /// No CONNECT in time, or silence for one and a half times the keep alive. [MQTT-3.1.2-22]
+    pub(super) fn on_connection_timer(&mut self, now: Timestamp, conn: ConnId, fx: &mut Effects) {
+        let connection = &mut self.connections[conn];
+        connection.timer = None;
+        if !connection.phase.is_connected() {
+            self.counters.refuse(Refusal::ConnectTimeout);
+            return self.close_connection(now, conn, ReasonCode::KeepAliveTimeout, fx);
+        }
+        let Some(deadline) = connection.keep_alive.deadline(connection.last_received) else { return };
+        if deadline > now {
+            connection.timer = Some(self.timers.set(deadline, TimerKey::Connection(conn.0)));
+            if let Some(slot) = connection.session {
+                self.sessions[slot].shrink();
+            }
+            return;
+        }
+        self.counters.keep_alive_timeouts += 1;
+        self.close_connection(now, conn, ReasonCode::KeepAliveTimeout, fx);
+    }
+
+    /// Ends a session with all it holds. [MQTT-3.1.2-23] [MQTT-4.1.0-2]
+    pub(super) fn end_session(&mut self, now: Timestamp, slot: u32, expired: bool, fx: &mut Effects) {
+        if let Some(will) = self.sessions[slot].will.on_session_end() {
+            self.publish_will(now, slot, will, fx);
+        }
+        self.give_back_shares(slot, fx);
+        for filter in std::mem::take(&mut self.sessions[slot].subscriptions) {
+            self.unsubscribe_index(filter, Subscriber::session(slot), fx);
+        }
+        let reference = self.sessions.reference(slot);
+        let mut session = self.sessions.remove(slot);
+        if let Some(timer) = session.timer {
+            self.timers.cancel(timer);
+        }
+        if self.options.durable && session.is_durable() {
+            self.record(Record::SessionEnded { session: reference }, fx);
+        }
+        // What was never sent may still go to another member; a QoS 2 delivery that began may not. [MQTT-4.8.2-5]
+        let in_flight: Vec<Outgoing> = session.outbound.drain().collect();
+        let queued: Vec<Outgoing> = session.queue.drain().collect();
+        let may_go_on = in_flight.into_iter().map(|item| (item.qos == QoS::AtLeastOnce, item));
+        for (may_go_on, item) in may_go_on.chain(queued.into_iter().map(|item| (true, item))) {
+            match item.via {
+                Some(via) if may_go_on => self.return_share(now, reference, via, item, fx),
+                _ => self.counters.drop_message(DropReason::SessionEnded),
+            }
+        }
+        fx.events.push(Event::SessionEnded { client_id: session.client_id, expired });
+    }
+
+    /// Leaves every shared group that the session is a member of.
+    fn give_back_shares(&mut self, slot: u32, fx: &mut Effects) {
+        let session = self.sessions.reference(slot);
+        let Some(rare) = self.sessions[slot].rare.take() else { return };
+        for membership in rare.shares {
+            self.leave_share(session, &membership, fx);
+        }
+    }
+
+    pub(super) fn leave_share(
+        &mut self,
+        session: SessionRef,
+        membership: &Membership,
+        fx: &mut Effects,
+    ) {
+        let Membership { group, filter, home } = membership;
+        if *home == self.me {
+            self.share_leave(group, filter, session, fx);
+        } else {
+            let (group, filter) = (group.clone(), filter.clone());
+            fx.mesh.push((*home, MeshMessage::ShareLeave { group, filter, session }));
+        }
+    }
+
+    /// [MQTT-3.1.2-8]: published like any other message, retained where it asks for it [MQTT-3.1.2-14] [MQTT-3.1.2-15].
+    fn publish_will(&mut self, now: Timestamp, slot: u32, will: WillMessage, fx: &mut Effects) {
+        if self.options.durable {
+            let session = self.sessions.reference(slot);
+            self.record(Record::WillGone { session }, fx);
+        }
+        let expires = will.expiry_secs.map_or(Timestamp::NEVER, |secs| now + Millis::from_secs(secs));
+        let mut draft = Draft::expiring_at(&will.message, expires);
+        self.route(now, Some(slot), &mut draft, &mut Join::new(None), fx);
+    }
+
+    pub(super) fn shut_down(&mut self, now: Timestamp, fx: &mut Effects) {
+        for conn in self.connections.ids() {
+            self.close_connection(now, conn, ReasonCode::ServerShuttingDown, fx);
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! What a shard wants done. The caller owns the buffers, empties them after each batch and reuses them.
+
+use super::mesh::MeshMessage;
+use super::output::Output;
+use super::record::Record;
+use crate::access::Check;
+use crate::base::{ConnId, ShardId};
+use crate::mqtt::{ReasonCode, Version};
+
+/// Everything that a batch of inputs asks the driver to do. Order: records may be written while the rest is done;
+/// output is written before a connection is closed.
+#[derive(Debug, Default)]
+pub struct Effects {
+    pub output: Output,
+    pub mesh: Vec<(ShardId, MeshMessage)>,
+    /// To be made durable, in this order, and then told of by `Input::Committed`.
+    pub records: Vec<Record>,
+    /// To be closed once their output is written; then `Input::Closed` gives the identifier back.
+    pub close: Vec<ConnId>,
+    /// To be handed to the client's home shard with all bytes that were not consumed. The identifier is free again.
+    pub moves: Vec<(ConnId, ShardId)>,
+    /// Connections whose `Consumed::held` is over: give them their bytes again.
+    pub resumed: Vec<ConnId>,
+    /// Verdicts that take long: to be run elsewhere and answered by `Input::Verdict`.
+    pub checks: Vec<(ConnId, Box<dyn Check>)>,
+    pub events: Vec<Event>,
+}
+
+impl Effects {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Nothing left to do.
+    pub fn is_empty(&self) -> bool {
+        self.output.is_empty()
+            && self.mesh.is_empty()
+            && self.records.is_empty()
+            && self.close.is_empty()
+            && self.moves.is_empty()
+            && self.resumed.is_empty()
+            && self.checks.is_empty()
+            && self.events.is_empty()
+    }
+}
+
+/// For the log: never one per message.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    Connected {
+        conn: ConnId,
+        client_id: Box<str>,
+        user: Option<Box<str>>,
+        version: Version,
+        clean_start: bool,
+        session_present: bool,
+        keep_alive_secs: u16,
+    },
+    /// A CONNECT that was not let in.
+    Refused { conn: ConnId, client_id: Box<str>, reason: ReasonCode },
+    /// The connection is over. `reason` is what was sent or received; `by_client` tells which.
+    Disconnected { conn: ConnId, client_id: Option<Box<str>>, reason: ReasonCode, by_client: bool },
+    SessionEnded { client_id: Box<str>, expired: bool },
+    PublishRefused { client_id: Box<str>, topic: Box<str>, reason: ReasonCode },
+    SubscribeRefused { client_id: Box<str>, filter: Box<str>, reason: ReasonCode },
+}

@@ -1,0 +1,131 @@
+//! A message as the broker holds it: one allocation of header and wire-ready body, counted by reference, so that
+//! queues, windows, shards and output buffers share it.
+
+use triomphe::ThinArc;
+
+use crate::base::{Millis, Timestamp};
+use crate::mqtt::{BodyLayout, Properties, PropertyId, PublishBody, QoS, TopicName};
+use crate::session::QueueItem;
+
+/// What is known of a message besides its body.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MessageHeader {
+    pub layout: BodyLayout,
+    /// As published; each subscriber gets the lower of this and what it was granted. [MQTT-3.8.4-8]
+    pub qos: QoS,
+    /// The RETAIN flag as published.
+    pub retain: bool,
+    /// The end of the Message Expiry Interval; `NEVER` without one.
+    pub expires: Timestamp,
+    /// What an overflow policy and a sticky group tell topics apart by.
+    pub topic_hash: u64,
+    /// The hash of the client that published it; zero where nobody needs it.
+    pub publisher: u64,
+}
+
+/// A shared, immutable message: eight bytes to hold.
+#[derive(Clone)]
+pub struct Message(ThinArc<MessageHeader, u8>);
+
+impl std::fmt::Debug for Message {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Message({:?}, {} bytes)", self.topic(), self.body().payload().len())
+    }
+}
+
+impl PartialEq for Message {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.header.header == other.0.header.header && self.0.slice == other.0.slice
+    }
+}
+
+impl Message {
+    pub fn header(&self) -> &MessageHeader {
+        &self.0.header.header
+    }
+
+    pub fn body(&self) -> PublishBody<'_> {
+        PublishBody { bytes: &self.0.slice, layout: self.header().layout }
+    }
+
+    pub fn topic(&self) -> TopicName<'_> {
+        TopicName::trusted(self.body().topic())
+    }
+
+    /// Bytes that holding it costs, near enough for the bounds on queues.
+    pub fn held_bytes(&self) -> usize {
+        self.0.slice.len() + size_of::<MessageHeader>()
+    }
+}
+
+impl QueueItem for Message {
+    fn key_hash(&self) -> u64 {
+        self.header().topic_hash
+    }
+
+    fn same_key(&self, other: &Self) -> bool {
+        self.body().topic() == other.body().topic()
+    }
+
+    fn bytes(&self) -> usize {
+        self.held_bytes()
+    }
+}
+
+/// A message on its way through one shard: its body lies in a scratch buffer until somebody has to keep it.
+#[derive(Debug)]
+pub(super) struct Draft<'a> {
+    header: MessageHeader,
+    bytes: &'a [u8],
+    kept: Option<Message>,
+}
+
+/// What a message is made of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Parts<'a> {
+    pub(super) topic: TopicName<'a>,
+    pub(super) topic_hash: u64,
+    pub(super) qos: QoS,
+    pub(super) retain: bool,
+    pub(super) properties: &'a Properties<'a>,
+    pub(super) payload: &'a [u8],
+    pub(super) publisher: u64,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn write(now: Timestamp, parts: &Parts<'_>, scratch: &'a mut Vec<u8>) -> Self {
+        scratch.clear();
+        let layout = BodyLayout::write(parts.topic, parts.properties, parts.payload, scratch);
+        let expires = match parts.properties.four_byte(PropertyId::MessageExpiryInterval) {
+            Some(secs) => now + Millis::from_secs(secs),
+            None => Timestamp::NEVER,
+        };
+        let Parts { qos, retain, topic_hash, publisher, .. } = *parts;
+        let header = MessageHeader { layout, qos, retain, expires, topic_hash, publisher };
+        Self { header, bytes: scratch, kept: None }
+    }
+
+    /// The same message with another end of its life.
+    pub(super) fn expiring_at(message: &'a Message, expires: Timestamp) -> Self {
+        Self { header: MessageHeader { expires, ..*message.header() }, bytes: &message.0.slice, kept: None }
+    }
+
+    pub(super) fn of(message: &'a Message) -> Self {
+        Self { header: *message.header(), bytes: &message.0.slice, kept: Some(message.clone()) }
+    }
+
+    pub(super) const fn header(&self) -> &MessageHeader {
+        &self.header
+    }
+
+    pub(super) const fn body(&self) -> PublishBody<'a> {
+        PublishBody { bytes: self.bytes, layout: self.header.layout }
+    }
+
+    /// The message to keep; made when it is first asked for.
+    pub(super) fn message(&mut self) -> Message {
+        self.kept
+            .get_or_insert_with(|| Message(ThinArc::from_header_and_slice(self.header, self.bytes)))
+            .clone()
+    }
+}

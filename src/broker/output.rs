@@ -1,0 +1,108 @@
+//! Bytes on their way out: one buffer for each connection that has something to send in this batch, so that a batch
+//! costs a connection one write, and a silent connection four bytes.
+
+use super::message::Message;
+use crate::base::ConnId;
+
+/// What one connection is to be sent: bytes, with large payloads by reference between them.
+#[derive(Debug, Default)]
+pub struct OutputBuffer {
+    pub bytes: Vec<u8>,
+    /// Payloads, each with the position in `bytes` that it goes before. Positions ascend.
+    pub payloads: Vec<(usize, Message)>,
+}
+
+impl OutputBuffer {
+    /// What is to be sent, in order.
+    pub fn chunks(&self) -> impl Iterator<Item = &[u8]> {
+        let mut from = 0;
+        let mut payloads = self.payloads.iter();
+        let mut pending: Option<&[u8]> = None;
+        let mut ended = false;
+        std::iter::from_fn(move || {
+            if let Some(payload) = pending.take() {
+                return Some(payload);
+            }
+            if ended {
+                return None;
+            }
+            match payloads.next() {
+                Some((at, message)) => {
+                    let bytes = &self.bytes[from..*at];
+                    from = *at;
+                    pending = Some(message.body().payload());
+                    Some(bytes)
+                }
+                None => {
+                    ended = true;
+                    Some(&self.bytes[from..])
+                }
+            }
+        })
+        .filter(|chunk| !chunk.is_empty())
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.payloads.clear();
+    }
+}
+
+const NONE: u32 = u32::MAX;
+
+/// Buffers kept for the next batch, and the largest that is worth keeping.
+const POOL_BUFFERS_MAX: usize = 1_024;
+const POOL_BUFFER_BYTES_MAX: usize = 64 * 1024;
+
+/// The output of a batch.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// By connection, where its buffer is in `active`.
+    slots: Vec<u32>,
+    active: Vec<(ConnId, OutputBuffer)>,
+    pool: Vec<OutputBuffer>,
+}
+
+impl Output {
+    #[inline]
+    pub(super) fn buffer(&mut self, conn: ConnId) -> &mut OutputBuffer {
+        let index = conn.0 as usize;
+        if self.slots.get(index).is_none_or(|&slot| slot == NONE) {
+            self.open(conn, index);
+        }
+        &mut self.active[self.slots[index] as usize].1
+    }
+
+    /// Puts a payload behind what was written last.
+    pub(super) fn attach_payload(&mut self, conn: ConnId, message: Message) {
+        let buffer = self.buffer(conn);
+        buffer.payloads.push((buffer.bytes.len(), message));
+    }
+
+    #[cold]
+    fn open(&mut self, conn: ConnId, index: usize) {
+        if self.slots.len() <= index {
+            let missing = index + 1 - self.slots.len();
+            self.slots.reserve_exact(missing.max(self.slots.len() / 8));
+            self.slots.resize(index + 1, NONE);
+        }
+        self.slots[index] = self.active.len() as u32;
+        self.active.push((conn, self.pool.pop().unwrap_or_default()));
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.active.is_empty()
+    }
+
+    /// Hands each connection's buffer to `write`, and keeps the emptied buffers for the next batch.
+    pub fn drain(&mut self, mut write: impl FnMut(ConnId, &OutputBuffer)) {
+        for (conn, mut buffer) in self.active.drain(..) {
+            write(conn, &buffer);
+            self.slots[conn.0 as usize] = NONE;
+            if self.pool.len() < POOL_BUFFERS_MAX && buffer.bytes.capacity() <= POOL_BUFFER_BYTES_MAX {
+                buffer.clear();
+                self.pool.push(buffer);
+            }
+        }
+    }
+}

@@ -1,0 +1,418 @@
+//! A PUBLISH from its arrival to its acknowledgement: may it, is it new, who wants it, when is it safe.
+
+use super::core::ShardCore;
+use super::deliver::Copy;
+use super::effects::{Effects, Event};
+use super::mesh::{MeshMessage, Token};
+use super::message::{Draft, Parts};
+use super::pending::{Completion, PendingTable};
+use super::record::Record;
+use crate::access::Identity;
+use crate::base::{ConnId, Refusal, ShardSet, Timestamp};
+use crate::mqtt::{
+    AckType, Delivery, Error, PacketId, Properties, PropertyId, ProtocolViolation, Publish, QoS, ReasonCode, TopicName,
+    encode_ack,
+};
+use crate::routing::{Subscriber, SubscriberKind};
+use crate::session::{AckKind, Received};
+
+/// What has to be stored before something may be acknowledged; asked for as the message goes out.
+#[derive(Debug)]
+pub(super) struct Join {
+    completion: Option<Completion>,
+    token: Option<Token>,
+}
+
+impl Join {
+    /// `None`: nobody waits.
+    pub(super) const fn new(completion: Option<Completion>) -> Self {
+        Self { completion, token: None }
+    }
+
+    /// One more thing to wait for.
+    pub(super) fn wait(&mut self, pending: &mut PendingTable) -> Option<Token> {
+        match (self.token, self.completion.take()) {
+            (Some(token), _) => pending.add_one(token),
+            (None, Some(completion)) => self.token = Some(pending.insert(1, completion)),
+            (None, None) => {}
+        }
+        self.token
+    }
+}
+
+impl ShardCore {
+    #[inline]
+    pub(super) fn on_publish(
+        &mut self,
+        now: Timestamp,
+        conn: ConnId,
+        publish: &Publish<'_>,
+        fx: &mut Effects,
+    ) -> Result<(), Error> {
+        self.counters.publishes_received += 1;
+        self.counters.publish_bytes_received += publish.payload.len() as u64;
+        let Some(topic) = publish.topic else { return self.on_aliased_publish(now, conn, publish, fx) };
+        if publish.properties.contains(PropertyId::TopicAlias) {
+            let alias = publish.properties.two_byte(PropertyId::TopicAlias).unwrap_or_default();
+            let max = self.options.topic_alias_max;
+            // [MQTT-3.3.2-7] [MQTT-3.3.2-9] [MQTT-3.3.2-12]
+            let set = self.connections[conn].inbound_aliases.set(alias, topic.as_str(), max);
+            set.map_err(|_| ProtocolViolation::TopicAlias)?;
+        }
+        self.on_named_publish(now, conn, publish, topic, fx)
+    }
+
+    fn on_aliased_publish(
+        &mut self,
+        now: Timestamp,
+        conn: ConnId,
+        publish: &Publish<'_>,
+        fx: &mut Effects,
+    ) -> Result<(), Error> {
+        let alias = publish.properties.two_byte(PropertyId::TopicAlias).unwrap_or_default();
+        let topic = self.connections[conn].inbound_aliases.get(alias).map(Box::<str>::from);
+        let topic = topic.ok_or(ProtocolViolation::TopicAlias)?;
+        self.on_named_publish(now, conn, publish, TopicName::trusted(&topic), fx)
+    }
+
+    fn on_named_publish(
+        &mut self,
+        now: Timestamp,
+        conn: ConnId,
+        publish: &Publish<'_>,
+        topic: TopicName<'_>,
+        fx: &mut Effects,
+    ) -> Result<(), Error> {
+        let Some(slot) = self.connections[conn].session else { return Ok(()) };
+        let verdict = self.admit(conn, slot, publish, topic);
+        match publish.delivery {
+            Delivery::AtMostOnce => {
+                if self.is_admitted(slot, verdict, topic, fx) {
+                    self.publish(now, slot, publish, topic, &mut Join::new(None), fx);
+                }
+            }
+            Delivery::AtLeastOnce(id) => {
+                self.check_receive_max(conn, slot)?;
+                if self.is_admitted(slot, verdict, topic, fx) {
+                    self.publish_and_acknowledge(now, conn, slot, publish, topic, (AckKind::PubAck, id), fx);
+                } else {
+                    self.acknowledge(conn, slot, AckKind::PubAck, id, verdict.err(), fx);
+                }
+            }
+            Delivery::ExactlyOnce(id) => {
+                self.on_exactly_once(now, conn, slot, publish, topic, id, verdict, fx)?;
+            }
+        }
+        Ok(())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the publish, and what was found out about it")]
+    fn on_exactly_once(
+        &mut self,
+        now: Timestamp,
+        conn: ConnId,
+        slot: u32,
+        publish: &Publish<'_>,
+        topic: TopicName<'_>,
+        id: PacketId,
+        verdict: Result<(), ReasonCode>,
+        fx: &mut Effects,
+    ) -> Result<(), Error> {
+        if let Err(reason) = verdict
+            && self.is_v5(conn)
+        {
+            // A PUBREC that refuses ends the exchange: the identifier is free at once. [MQTT-4.3.3-9]
+            self.is_admitted(slot, verdict, topic, fx);
+            self.acknowledge(conn, slot, AckKind::PubRec, id, Some(reason), fx);
+            return Ok(());
+        }
+        match self.sessions[slot].inbound.receive_exactly_once(id) {
+            // [MQTT-4.3.3-10] the message is not delivered again, and its answer is on its way.
+            Received::DuplicatePending => {}
+            Received::Duplicate => self.acknowledge(conn, slot, AckKind::PubRec, id, None, fx),
+            Received::New => {
+                self.check_receive_max(conn, slot)?;
+                if self.is_admitted(slot, verdict, topic, fx) {
+                    self.publish_and_acknowledge(now, conn, slot, publish, topic, (AckKind::PubRec, id), fx);
+                } else {
+                    self.acknowledge(conn, slot, AckKind::PubRec, id, None, fx);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// [MQTT-3.3.4-7] more publishes of QoS 1 and 2 than we said we take.
+    fn check_receive_max(&self, conn: ConnId, slot: u32) -> Result<(), Error> {
+        let max = usize::from(self.options.receive_max);
+        if self.is_v5(conn) && self.sessions[slot].inbound.unacknowledged() > max {
+            return Err(ProtocolViolation::ReceiveMaximumExceeded.into());
+        }
+        Ok(())
+    }
+
+    /// Whether this client may publish this message.
+    fn admit(
+        &mut self,
+        conn: ConnId,
+        slot: u32,
+        publish: &Publish<'_>,
+        topic: TopicName<'_>,
+    ) -> Result<(), ReasonCode> {
+        let who = &self.connections[conn].identity;
+        let client_id = &self.sessions[slot].client_id;
+        check_topic(self.guard.as_mut(), who, client_id, topic, self.options.topic_levels_max)?;
+        self.check_payload_format(&publish.properties, publish.payload)
+    }
+
+    pub(super) fn check_topic(
+        &mut self,
+        who: &Identity,
+        client_id: &str,
+        topic: TopicName<'_>,
+    ) -> Result<(), ReasonCode> {
+        check_topic(self.guard.as_mut(), who, client_id, topic, self.options.topic_levels_max)
+    }
+
+    pub(super) fn check_payload_format(&self, properties: &Properties<'_>, payload: &[u8]) -> Result<(), ReasonCode> {
+        let claims_text = self.options.validate_payload_format
+            && properties.flag(PropertyId::PayloadFormatIndicator) == Some(true);
+        if claims_text && std::str::from_utf8(payload).is_err() {
+            return Err(ReasonCode::PayloadFormatInvalid);
+        }
+        Ok(())
+    }
+
+    /// Counts and tells a refusal.
+    fn is_admitted(
+        &mut self,
+        slot: u32,
+        verdict: Result<(), ReasonCode>,
+        topic: TopicName<'_>,
+        fx: &mut Effects,
+    ) -> bool {
+        let Err(reason) = verdict else { return true };
+        self.counters.refuse(match reason {
+            ReasonCode::NotAuthorized => Refusal::PublishNotAuthorized,
+            ReasonCode::TopicNameInvalid if topic.is_dollar() => Refusal::ReservedTopic,
+            ReasonCode::TopicNameInvalid => Refusal::TopicTooDeep,
+            _ => Refusal::PayloadFormat,
+        });
+        let client_id = self.sessions[slot].client_id.clone();
+        fx.events.push(Event::PublishRefused { client_id, topic: topic.as_str().into(), reason });
+        false
+    }
+
+    /// Takes the message over: from here on it is ours to deliver. [MQTT-4.3.2-4] [MQTT-4.3.3-8]
+    #[expect(clippy::too_many_arguments, reason = "the publish, and how it is to be answered")]
+    fn publish_and_acknowledge(
+        &mut self,
+        now: Timestamp,
+        conn: ConnId,
+        slot: u32,
+        publish: &Publish<'_>,
+        topic: TopicName<'_>,
+        (kind, id): (AckKind, PacketId),
+        fx: &mut Effects,
+    ) {
+        if !self.options.durable {
+            let receivers = self.publish(now, slot, publish, topic, &mut Join::new(None), fx);
+            let reason = if receivers == 0 { Some(ReasonCode::NoMatchingSubscribers) } else { None };
+            return self.acknowledge(conn, slot, kind, id, reason, fx);
+        }
+        let session = self.sessions.reference(slot);
+        let ticket = self.sessions[slot].inbound.ack_later(kind, id);
+        let reason = ReasonCode::Success as u8;
+        let mut join = Join::new(Some(Completion::Acknowledge { session, ticket, reason }));
+        if kind == AckKind::PubRec && self.sessions[slot].is_durable() {
+            self.record(Record::Accepted { session, packet_id: id }, fx);
+            self.wait_for_commit(&mut join);
+        }
+        self.publish(now, slot, publish, topic, &mut join, fx);
+        self.finish(now, join, fx);
+    }
+
+    /// What waits, waits for everything recorded so far.
+    pub(super) fn wait_for_commit(&mut self, join: &mut Join) {
+        if let Some(token) = join.wait(&mut self.pending) {
+            self.commits.push_back((self.records_made, token));
+        }
+    }
+
+    /// Everything that has to be waited for is asked for; with nothing to wait for, it is done.
+    pub(super) fn finish(&mut self, now: Timestamp, join: Join, fx: &mut Effects) {
+        if let (None, Some(completion)) = (join.token, join.completion) {
+            self.complete(now, completion, fx);
+        }
+    }
+
+    /// Answers at once, or behind the answers that still wait.
+    fn acknowledge(
+        &mut self,
+        conn: ConnId,
+        slot: u32,
+        kind: AckKind,
+        id: PacketId,
+        reason: Option<ReasonCode>,
+        fx: &mut Effects,
+    ) {
+        let reason = reason.unwrap_or(ReasonCode::Success);
+        let inbound = &mut self.sessions[slot].inbound;
+        if inbound.acks_pending() == 0 {
+            return self.send_ack(conn, ack_type(kind), id, reason, fx);
+        }
+        let ticket = inbound.ack_later(kind, id);
+        inbound.ack_ready(ticket, reason as u8);
+    }
+
+    pub(super) fn send_ready_acks(&mut self, slot: u32, fx: &mut Effects) {
+        while let Some(ack) = self.sessions[slot].inbound.next_ack() {
+            let Some(conn) = self.sessions[slot].conn else { continue };
+            let reason = ReasonCode::from_u8(ack.reason).unwrap_or(ReasonCode::Success);
+            self.send_ack(conn, ack_type(ack.kind), ack.id, reason, fx);
+        }
+    }
+
+    #[inline]
+    pub(super) fn send_ack(&mut self, conn: ConnId, kind: AckType, id: PacketId, reason: ReasonCode, fx: &mut Effects) {
+        let connection = &mut self.connections[conn];
+        let out = &mut fx.output.buffer(conn).bytes;
+        let before = out.len();
+        encode_ack(kind, id, reason, connection.version, out);
+        connection.unsent += (out.len() - before) as u32;
+        self.counters.packets_sent += 1;
+    }
+
+    /// Sends a client's message on its way, and says how many wanted it.
+    fn publish(
+        &mut self,
+        now: Timestamp,
+        slot: u32,
+        publish: &Publish<'_>,
+        topic: TopicName<'_>,
+        join: &mut Join,
+        fx: &mut Effects,
+    ) -> usize {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let publisher = if publish.retain { self.sessions.client_hash(&self.sessions[slot].client_id) } else { 0 };
+        let parts = Parts {
+            topic,
+            topic_hash: self.topic_hash(topic.as_str()),
+            qos: publish.delivery.qos(),
+            retain: publish.retain,
+            properties: &publish.properties,
+            payload: publish.payload,
+            publisher,
+        };
+        let receivers = self.route(now, Some(slot), &mut Draft::write(now, &parts, &mut scratch), join, fx);
+        self.scratch = scratch;
+        receivers
+    }
+
+    /// To the subscribers of this shard, to the shards that have others, and to where it is retained.
+    pub(super) fn route(
+        &mut self,
+        now: Timestamp,
+        publisher: Option<u32>,
+        draft: &mut Draft<'_>,
+        join: &mut Join,
+        fx: &mut Effects,
+    ) -> usize {
+        if draft.header().retain {
+            // First: whoever asks for retained messages after having seen this one live, must find it.
+            self.retain(draft, join, fx);
+        }
+        let mut receivers = self.fan_out(now, publisher, draft, join, fx);
+        if self.options.shards > 1 {
+            let shards = self.interested(draft);
+            receivers += shards.len();
+            for shard in shards.iter() {
+                let token = if draft.header().qos == QoS::AtMostOnce { None } else { join.wait(&mut self.pending) };
+                self.counters.mesh_publishes_sent += 1;
+                fx.mesh.push((shard, MeshMessage::Publish { message: draft.message(), token }));
+            }
+        }
+        receivers
+    }
+
+    fn interested(&self, draft: &Draft<'_>) -> ShardSet {
+        let mut shards = self.interest.shards(TopicName::trusted(draft.body().topic()));
+        shards.remove(self.me);
+        shards
+    }
+
+    /// To the subscribers of this shard. [MQTT-3.3.4-1]
+    pub(super) fn fan_out(
+        &mut self,
+        now: Timestamp,
+        publisher: Option<u32>,
+        draft: &mut Draft<'_>,
+        join: &mut Join,
+        fx: &mut Effects,
+    ) -> usize {
+        let mut matches = std::mem::take(&mut self.matches);
+        let topic = TopicName::trusted(draft.body().topic());
+        // [MQTT-3.8.3-3]
+        self.index.matches(topic, publisher.map(Subscriber::session), &mut matches);
+        self.counters.match_cut += u64::from(matches.was_cut());
+        let mut ids = std::mem::take(&mut self.ids);
+        for delivery in matches.deliveries() {
+            match delivery.subscriber.kind() {
+                SubscriberKind::Group(group) => self.share_out(now, group, draft, None, join, fx),
+                SubscriberKind::Session(slot) => {
+                    ids.clear();
+                    ids.extend(matches.subscription_ids(delivery));
+                    let copy = Copy {
+                        // [MQTT-3.3.5-1] [MQTT-3.8.4-8]
+                        qos: draft.header().qos.min(granted(delivery.qos)),
+                        // [MQTT-3.3.1-12] [MQTT-3.3.1-13]
+                        retain: delivery.retain_as_published && draft.header().retain,
+                        ids: &ids,
+                        via: None,
+                    };
+                    if self.deliver(now, slot, draft, &copy, fx) {
+                        self.wait_for_commit(join);
+                    }
+                }
+            }
+        }
+        let receivers = matches.deliveries().len();
+        (self.matches, self.ids) = (matches, ids);
+        receivers
+    }
+}
+
+/// The index holds the QoS of a subscription as a number.
+pub(super) const fn granted(qos: u8) -> QoS {
+    match qos {
+        0 => QoS::AtMostOnce,
+        1 => QoS::AtLeastOnce,
+        _ => QoS::ExactlyOnce,
+    }
+}
+
+const fn ack_type(kind: AckKind) -> AckType {
+    match kind {
+        AckKind::PubAck => AckType::PubAck,
+        AckKind::PubRec => AckType::PubRec,
+    }
+}
+
+fn check_topic(
+    guard: &mut dyn crate::access::Guard,
+    who: &Identity,
+    client_id: &str,
+    topic: TopicName<'_>,
+    levels_max: usize,
+) -> Result<(), ReasonCode> {
+    // Topics of the broker are not for clients to write. (MQTT 5.0, 4.7.2)
+    if topic.is_dollar() || has_more_levels_than(topic.as_str(), levels_max) {
+        return Err(ReasonCode::TopicNameInvalid);
+    }
+    if guard.may_publish(who, client_id, topic) { Ok(()) } else { Err(ReasonCode::NotAuthorized) }
+}
+
+pub(super) fn has_more_levels_than(text: &str, levels_max: usize) -> bool {
+    // A text of so few bytes cannot.
+    text.len() >= levels_max && text.bytes().filter(|&byte| byte == b'/').count() >= levels_max
+}

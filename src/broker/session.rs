@@ -1,0 +1,242 @@
+//! A session as its home shard keeps it, and the table of them: by slot, and by client identifier.
+
+use hashbrown::HashTable;
+use slab::Slab;
+
+use super::message::Message;
+use super::replay::Replay;
+use super::timers::TimerId;
+use crate::base::{ConnId, SessionRef, ShardId, SubscriptionId, Timestamp};
+use crate::mqtt::QoS;
+use crate::routing::{FilterId, GroupId};
+use crate::session::{Inbound, Outbound, Queue, QueueItem, SessionExpiry, WillState};
+
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) client_id: Box<str>,
+    pub(super) outbound: Outbound<Outgoing>,
+    pub(super) inbound: Inbound,
+    pub(super) queue: Queue<Outgoing>,
+    pub(super) will: WillState<WillMessage>,
+    pub(super) subscriptions: Vec<FilterId>,
+    /// What few sessions have.
+    pub(super) rare: Option<Box<Rare>>,
+    /// Where the client is; none while it is away.
+    pub(super) conn: Option<ConnId>,
+    pub(super) expiry: SessionExpiry,
+    /// While the client is away: for the will or the end of the session, whichever is first.
+    pub(super) timer: Option<TimerId>,
+    /// Tells this session from a later one in the slot.
+    pub(super) generation: u32,
+    /// Counts connections, so that what belongs to an earlier one can be told.
+    pub(super) connection: u32,
+    /// When the session ends while its client is away.
+    pub(super) ends_at: Timestamp,
+}
+
+/// A will, whose life as a message begins when it is published.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct WillMessage {
+    pub(super) message: Message,
+    pub(super) expiry_secs: Option<u32>,
+}
+
+/// Shared subscriptions and replays of retained messages.
+#[derive(Debug, Default)]
+pub(super) struct Rare {
+    pub(super) shares: Vec<Membership>,
+    pub(super) replays: std::collections::VecDeque<Replay>,
+    pub(super) next_replay: u32,
+}
+
+impl Rare {
+    const fn is_empty(&self) -> bool {
+        self.shares.is_empty() && self.replays.is_empty()
+    }
+}
+
+/// A shared subscription, known in full at the group's home.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Membership {
+    pub(super) group: Box<str>,
+    pub(super) filter: Box<str>,
+    pub(super) home: ShardId,
+}
+
+/// Subscription Identifiers of one delivery: mostly none or one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Ids {
+    None,
+    One([SubscriptionId; 1]),
+    Many(Box<[SubscriptionId]>),
+}
+
+impl Ids {
+    pub(super) fn of(ids: &[SubscriptionId]) -> Self {
+        match *ids {
+            [] => Self::None,
+            [id] => Self::One([id]),
+            ref ids => Self::Many(ids.into()),
+        }
+    }
+
+    pub(super) fn as_slice(&self) -> &[SubscriptionId] {
+        match self {
+            Self::None => &[],
+            Self::One(id) => id,
+            Self::Many(ids) => ids,
+        }
+    }
+}
+
+/// The shared group that chose a session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Via {
+    pub(super) home: ShardId,
+    pub(super) group: GroupId,
+}
+
+/// A message that waits for, or is in flight to, one session.
+#[derive(Clone, Debug)]
+pub(super) struct Outgoing {
+    pub(super) message: Message,
+    pub(super) ids: Ids,
+    pub(super) via: Option<Via>,
+    pub(super) qos: QoS,
+    pub(super) retain: bool,
+}
+
+impl QueueItem for Outgoing {
+    fn key_hash(&self) -> u64 {
+        self.message.key_hash()
+    }
+
+    fn same_key(&self, other: &Self) -> bool {
+        self.message.same_key(&other.message)
+    }
+
+    fn bytes(&self) -> usize {
+        self.message.held_bytes() + size_of::<Self>()
+    }
+}
+
+impl Session {
+    pub(super) const fn is_durable(&self) -> bool {
+        !matches!(self.expiry, SessionExpiry::AtDisconnect)
+    }
+
+    pub(super) fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    pub(super) fn shares(&self) -> &[Membership] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.shares)
+    }
+
+    pub(super) fn subscriptions_len(&self) -> usize {
+        self.subscriptions.len() + self.shares().len()
+    }
+
+    /// Gives back what is only there for bursts.
+    pub(super) fn shrink(&mut self) {
+        self.outbound.shrink();
+        self.inbound.shrink();
+        self.queue.shrink();
+        self.rare.take_if(|rare| rare.is_empty());
+    }
+}
+
+/// All sessions whose home is this shard.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    me: ShardId,
+    slots: Slab<Session>,
+    by_client: HashTable<u32>,
+    hasher: ahash::RandomState,
+    generation: u32,
+}
+
+impl Sessions {
+    pub(super) fn new(me: ShardId, seed: u64) -> Self {
+        let hasher = ahash::RandomState::with_seeds(seed, 1, 2, 3);
+        Self { me, slots: Slab::new(), by_client: HashTable::new(), hasher, generation: 0 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Every shard gives the same answer: they share the seed.
+    pub(super) fn client_hash(&self, client_id: &str) -> u64 {
+        self.hasher.hash_one(client_id)
+    }
+
+    pub(super) fn find(&self, client_id: &str) -> Option<u32> {
+        let same = |&slot: &u32| *self.slots[slot as usize].client_id == *client_id;
+        self.by_client.find(self.client_hash(client_id), same).copied()
+    }
+
+    pub(super) fn insert(&mut self, client_id: &str, expiry: SessionExpiry) -> u32 {
+        if self.slots.len() == self.slots.capacity() {
+            self.slots.reserve_exact((self.slots.len() / 8).max(16));
+        }
+        self.generation = self.generation.wrapping_add(1);
+        let slot = self.slots.insert(Session {
+            client_id: client_id.into(),
+            outbound: Outbound::default(),
+            inbound: Inbound::default(),
+            queue: Queue::default(),
+            will: WillState::default(),
+            subscriptions: Vec::new(),
+            rare: None,
+            conn: None,
+            expiry,
+            timer: None,
+            generation: self.generation,
+            connection: 0,
+            ends_at: Timestamp::NEVER,
+        }) as u32;
+        let hash = self.client_hash(client_id);
+        let (slots, hasher) = (&self.slots, &self.hasher);
+        self.by_client.insert_unique(hash, slot, |&slot| hasher.hash_one(&*slots[slot as usize].client_id));
+        slot
+    }
+
+    pub(super) fn remove(&mut self, slot: u32) -> Session {
+        let hash = self.client_hash(&self.slots[slot as usize].client_id);
+        if let Ok(entry) = self.by_client.find_entry(hash, |&other| other == slot) {
+            entry.remove();
+        }
+        self.slots.remove(slot as usize)
+    }
+
+    pub(super) fn reference(&self, slot: u32) -> SessionRef {
+        SessionRef { shard: self.me, slot, generation: self.slots[slot as usize].generation }
+    }
+
+    /// The session, if it is still the one that was meant.
+    pub(super) fn resolve(&self, session: SessionRef) -> Option<u32> {
+        let found = self.slots.get(session.slot as usize)?;
+        (session.shard == self.me && found.generation == session.generation).then_some(session.slot)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Session)> {
+        self.slots.iter().map(|(slot, session)| (slot as u32, session))
+    }
+}
+
+impl std::ops::Index<u32> for Sessions {
+    type Output = Session;
+
+    #[inline]
+    fn index(&self, slot: u32) -> &Session {
+        &self.slots[slot as usize]
+    }
+}
+
+impl std::ops::IndexMut<u32> for Sessions {
+    #[inline]
+    fn index_mut(&mut self, slot: u32) -> &mut Session {
+        &mut self.slots[slot as usize]
+    }
+}
