@@ -197,7 +197,9 @@ mod tests {
         assert_eq!((shared.group, shared.filter.as_str()), (Some("g"), "a/+"));
         assert_eq!(SharedFilter::new("a/b").unwrap().group, None);
         assert_eq!(SharedFilter::new("$shared/x").unwrap().group, None);
-        for invalid in ["$share", "$share/", "$share/g", "$share/g/", "$share//a", "$share/+/a", "$share/g#/a", "$share/g/a#"] {
+        for invalid in
+            ["$share", "$share/", "$share/g", "$share/g/", "$share//a", "$share/+/a", "$share/g#/a", "$share/g/a#"]
+        {
             assert!(SharedFilter::new(invalid).is_err(), "{invalid}");
         }
         // The group's filter may itself begin with a separator: `$share/g//a` asks for `/a`.
