@@ -35,13 +35,17 @@ pub const TOPIC_LEVELS_MAX: usize = 64;
 /// Filters of one SUBSCRIBE or UNSUBSCRIBE; more is refused with 0x97 for the filters beyond.
 pub const FILTERS_PER_PACKET_MAX: usize = 4_096;
 
+/// Subscriptions of a shard, of all its clients, that wait for other shards or the store before they are answered; a
+/// client that adds to more is cut off (0x97).
+pub const SUBSCRIBES_PENDING_MAX: usize = 1 << 20;
+
 /// Trie nodes a single match may visit. A client that plants `+` on every level of many filters makes a match walk
 /// 2^levels nodes; past this the match ends and the counter `match_cut` says so.
 pub const MATCH_NODES_MAX: usize = 65_536;
 
 /// Messages that a retained page carries at most, and keys that it looks at: one page is one bounded step.
-pub const RETAINED_PAGE_MESSAGES_MAX: usize = 64;
-pub const RETAINED_PAGE_STEPS_MAX: usize = 1_024;
+pub const RETAINED_PAGE_MESSAGES_MAX: usize = 256;
+pub const RETAINED_PAGE_STEPS_MAX: usize = 4_096;
 
 /// Payloads up to this size are copied into a connection's output buffer; larger ones go by reference.
 pub const PAYLOAD_COPY_BYTES_MAX: usize = 2_048;

@@ -9,9 +9,7 @@ use super::timers::TimerKey;
 use crate::access::{Denial, Step, Verdict};
 use crate::base::limits::{AUTH_DATA_BYTES_MAX, AUTH_ROUNDS_MAX};
 use crate::base::{ConnId, Timestamp};
-use crate::mqtt::{
-    Auth, Connect, Error, Packet, PropertyBuffer, PropertyId, ProtocolViolation, ReasonCode,
-};
+use crate::mqtt::{Auth, Connect, Error, Packet, PropertyBuffer, PropertyId, ProtocolViolation, ReasonCode};
 use crate::session::Phase;
 
 impl ShardCore {
@@ -40,7 +38,13 @@ impl ShardCore {
         self.step(now, conn, data, fx);
     }
 
-    pub(super) fn on_auth(&mut self, now: Timestamp, conn: ConnId, auth: &Auth<'_>, fx: &mut Effects) -> Result<(), Error> {
+    pub(super) fn on_auth(
+        &mut self,
+        now: Timestamp,
+        conn: ConnId,
+        auth: &Auth<'_>,
+        fx: &mut Effects,
+    ) -> Result<(), Error> {
         let method = auth.properties.text(PropertyId::AuthenticationMethod).unwrap_or_default();
         let connection = &mut self.connections[conn];
         let again = matches!(connection.phase, Phase::Connected { .. });

@@ -152,7 +152,14 @@ impl ShardCore {
     }
 
     /// A first packet that is no CONNECT we can take: told where its sender can read the answer.
-    pub(super) fn refuse_unread(&mut self, now: Timestamp, conn: ConnId, frame: &Frame<'_>, error: Error, fx: &mut Effects) {
+    pub(super) fn refuse_unread(
+        &mut self,
+        now: Timestamp,
+        conn: ConnId,
+        frame: &Frame<'_>,
+        error: Error,
+        fx: &mut Effects,
+    ) {
         let version = answer_version(frame);
         let reason = error.reason();
         // Before 5.0 only what has a return code is told [MQTT3-3.1.2-2] [MQTT3-3.1.3-8]; the rest is just closed.

@@ -14,7 +14,7 @@ use super::options::{OptionError, Options};
 use super::pending::{Completion, PendingTable};
 use super::publish::Join;
 use super::record::Record;
-use super::replay::Asked;
+use super::replay::Questions;
 use super::retain::Retained;
 use super::session::Sessions;
 use super::timers::{TimerKey, TimerWheel};
@@ -22,8 +22,8 @@ use crate::access::Guard;
 use crate::base::limits::CONNECT_BYTES_MAX;
 use crate::base::{ConnId, Counters, Millis, Refusal, ShardId, SubscriptionId, Timestamp};
 use crate::mqtt::{
-    Error, Frame, Packet, PacketType, Progress, ProtocolViolation, ReasonCode, Sender, Version, decode,
-    decode_publish, frame,
+    AckType, Error, Frame, Packet, PacketType, Progress, ProtocolViolation, ReasonCode, Sender, TopicFilter, Version,
+    decode, decode_publish, frame,
 };
 use crate::routing::{FilterId, FilterIndex, InterestIndex, Matches, SharedGroups};
 use crate::session::{Admission, ClientPacket, Phase};
@@ -48,7 +48,7 @@ pub struct ShardCore {
     pub(super) commits: VecDeque<(u64, Token)>,
     pub(super) records_made: u64,
     /// Questions for retained messages that wait for the mesh to be drained.
-    pub(super) asked: VecDeque<Asked>,
+    pub(super) questions: Questions,
     pub(super) entropy: Entropy,
     /// Of what shards must agree on: the home of a topic, of a group.
     pub(super) homes: RandomState,
@@ -82,10 +82,10 @@ impl ShardCore {
             retained: Retained::default(),
             timers: TimerWheel::new(now),
             pending: PendingTable::default(),
-            announcing: ahash::HashMap::default(),
+            announcing: ahash::HashMap::with_hasher(RandomState::with_seeds(options.seed, 7, 8, 9)),
             commits: VecDeque::new(),
             records_made: 0,
-            asked: VecDeque::new(),
+            questions: Questions::default(),
             entropy: Entropy::new(options.secret),
             homes: RandomState::with_seeds(options.seed, 4, 5, 6),
             counters: Counters::default(),
@@ -123,7 +123,7 @@ impl ShardCore {
 
     /// Timers, joins and questions under way: what must come to rest when nothing happens.
     pub fn unfinished_len(&self) -> usize {
-        self.pending.len() + self.commits.len() + self.asked.len() + self.announcing.len()
+        self.pending.len() + self.commits.len() + self.questions.len() + self.announcing.len()
     }
 
     pub fn timers_len(&self) -> usize {
@@ -232,7 +232,7 @@ impl ShardCore {
         fx: &mut Effects,
     ) -> Result<Flow, Error> {
         let Some(connection) = self.connections.get(conn) else { return Ok(Flow::Next) };
-        let kind = ClientPacket::of(packet).ok_or(ProtocolViolation::PacketFromWrongSide)?;
+        let kind = client_packet(packet).ok_or(ProtocolViolation::PacketFromWrongSide)?;
         match connection.phase.may_receive(kind).map_err(|_| ProtocolViolation::UnexpectedPacket)? {
             Admission::Process => {}
             Admission::Hold => {
@@ -245,8 +245,8 @@ impl ShardCore {
             Packet::Connect(connect) => return self.on_connect(now, conn, connect, whole, fx),
             Packet::Publish(publish) => self.on_publish(now, conn, publish, fx)?,
             Packet::Ack(ack_type, ack) => self.on_ack(now, conn, *ack_type, ack, fx)?,
-            Packet::Subscribe(subscribe) => self.on_subscribe(now, conn, subscribe, fx)?,
-            Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(now, conn, unsubscribe, fx),
+            Packet::Subscribe(subscribe) => self.on_subscribe(now, conn, subscribe, fx),
+            Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(conn, unsubscribe, fx),
             // [MQTT-3.12.4-1]
             Packet::PingReq => self.send(conn, &Packet::PingResp, fx),
             Packet::Disconnect(disconnect) => self.on_disconnect(now, conn, disconnect, fx)?,
@@ -295,15 +295,13 @@ impl ShardCore {
                 self.store_retained(message, &mut join, fx);
                 self.finish(now, join, fx);
             }
-            MeshMessage::RetainedAsk { session, filter, cursor, messages_max } => {
-                self.asked.push_back(Asked::remote(session, filter, cursor, messages_max));
-            }
-            MeshMessage::RetainedPage { session, messages, cursor } => {
-                self.on_retained_page(now, session, messages, cursor, fx);
-            }
+            MeshMessage::RetainedAsk(question) => self.questions.push(from, question),
+            MeshMessage::RetainedPage { question, messages } => self.on_retained_page(now, &question, messages, fx),
             MeshMessage::ShareJoin { group, filter, session, options, online, token } => {
-                let reply = ReplyTo { shard: from, token };
-                self.share_join(now, &group, &filter, session, options, online, Completion::Reply(reply), fx);
+                let mut join = Join::new(Some(Completion::Reply(ReplyTo { shard: from, token })));
+                let filter = TopicFilter::trusted(&filter);
+                self.share_join(&group, filter, session, options, online, &mut join, fx);
+                self.finish(now, join, fx);
             }
             MeshMessage::ShareLeave { group, filter, session } => self.share_leave(&group, &filter, session, fx),
             MeshMessage::ShareOnline { session, online } => self.groups.set_online(session, online),
@@ -317,9 +315,14 @@ impl ShardCore {
     }
 
     pub(super) fn complete_one(&mut self, now: Timestamp, token: Token, fx: &mut Effects) {
-        if let Some(completion) = self.pending.complete_one(token) {
-            self.complete(now, completion, fx);
+        let Some(completion) = self.pending.complete_one(token) else { return };
+        if let Completion::Announced { filter, .. } = completion {
+            // The filter may be gone, and its identifier announced anew.
+            if self.announcing.get(&filter) == Some(&token) {
+                self.announcing.remove(&filter);
+            }
         }
+        self.complete(now, completion, fx);
     }
 
     pub(super) fn complete(&mut self, now: Timestamp, completion: Completion, fx: &mut Effects) {
@@ -334,8 +337,8 @@ impl ShardCore {
                 self.send_suback(now, session, connection, packet_id, &reasons, replays, fx);
             }
             Completion::Reply(ReplyTo { shard, token }) => fx.mesh.push((shard, MeshMessage::Done { token })),
-            Completion::Announced { filter, waiting } => {
-                self.announcing.remove(&filter);
+            Completion::Passed(token) => self.complete_one(now, token, fx),
+            Completion::Announced { waiting, .. } => {
                 for token in waiting {
                     self.complete_one(now, token, fx);
                 }
@@ -374,7 +377,7 @@ impl ShardCore {
     /// The shard of a hash that all shards agree on.
     pub(super) fn home(&self, hash: u64) -> ShardId {
         // The high bits, by multiplication: the low ones place the entry in its table there.
-        ShardId::new((u128::from(hash) * self.options.shards as u128 >> 64) as usize)
+        ShardId::new(((u128::from(hash) * self.options.shards as u128) >> 64) as usize)
     }
 
     pub(super) fn topic_hash(&self, topic: &str) -> u64 {
@@ -384,4 +387,21 @@ impl ShardCore {
     pub(super) fn is_v5(&self, conn: ConnId) -> bool {
         self.connections[conn].version == Version::V5
     }
+}
+
+fn client_packet(packet: &Packet<'_>) -> Option<ClientPacket> {
+    Some(match packet {
+        Packet::Connect(_) => ClientPacket::Connect,
+        Packet::Publish(_) => ClientPacket::Publish,
+        Packet::Ack(AckType::PubAck, _) => ClientPacket::PubAck,
+        Packet::Ack(AckType::PubRec, _) => ClientPacket::PubRec,
+        Packet::Ack(AckType::PubRel, _) => ClientPacket::PubRel,
+        Packet::Ack(AckType::PubComp, _) => ClientPacket::PubComp,
+        Packet::Subscribe(_) => ClientPacket::Subscribe,
+        Packet::Unsubscribe(_) => ClientPacket::Unsubscribe,
+        Packet::PingReq => ClientPacket::PingReq,
+        Packet::Disconnect(_) => ClientPacket::Disconnect,
+        Packet::Auth(_) => ClientPacket::Auth,
+        Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => return None,
+    })
 }

@@ -82,7 +82,14 @@ impl ShardCore {
         self.enqueue(now, slot, draft, copy, fx)
     }
 
-    fn send_qos_zero(&mut self, now: Timestamp, conn: ConnId, draft: &mut Draft<'_>, copy: &Copy<'_>, fx: &mut Effects) {
+    fn send_qos_zero(
+        &mut self,
+        now: Timestamp,
+        conn: ConnId,
+        draft: &mut Draft<'_>,
+        copy: &Copy<'_>,
+        fx: &mut Effects,
+    ) {
         let write = Write { delivery: Delivery::AtMostOnce, dup: false, retain: copy.retain, ids: copy.ids };
         let body = draft.body();
         let header = *draft.header();
@@ -126,7 +133,12 @@ impl ShardCore {
     }
 
     /// Makes a record if this session's state is to survive.
-    fn record_of(&mut self, slot: u32, fx: &mut Effects, make: impl FnOnce(crate::base::SessionRef) -> Record) {
+    pub(super) fn record_of(
+        &mut self,
+        slot: u32,
+        fx: &mut Effects,
+        make: impl FnOnce(crate::base::SessionRef) -> Record,
+    ) {
         if self.options.durable && self.sessions[slot].is_durable() {
             let record = make(self.sessions.reference(slot));
             self.record(record, fx);
@@ -157,13 +169,9 @@ impl ShardCore {
             self.share_finished(slot, &item, fx);
         }
         match pushed {
-            Pushed::Queued => self.record_queued(slot, &outgoing, fx),
-            Pushed::Refused => {
-                self.share_finished(slot, &outgoing, fx);
-                false
-            }
+            Pushed::Queued | Pushed::Replaced => self.record_queued(slot, &outgoing, fx),
+            Pushed::Refused => false,
             Pushed::Disconnect => {
-                self.share_finished(slot, &outgoing, fx);
                 if let Some(conn) = self.sessions[slot].conn {
                     self.close_connection(now, conn, ReasonCode::QuotaExceeded, fx);
                 }
@@ -372,7 +380,10 @@ fn fits(now: Timestamp, connection: &Connection, outgoing: &Outgoing) -> Result<
 }
 
 /// Appends a PUBLISH to a connection's output. `Ok(true)`: its payload goes by reference, and is still to be attached.
-#[expect(clippy::too_many_arguments, reason = "a free function, so that a message borrowed from its session can be sent")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "a free function, so that a message borrowed from its session can be sent"
+)]
 #[inline]
 fn write_publish(
     now: Timestamp,

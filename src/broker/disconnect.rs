@@ -2,16 +2,13 @@
 
 use super::core::ShardCore;
 use super::effects::{Effects, Event};
-use super::mesh::MeshMessage;
 use super::message::Draft;
 use super::publish::Join;
 use super::record::Record;
-use super::session::{Membership, Outgoing, WillMessage};
+use super::session::{Outgoing, WillMessage};
 use super::timers::TimerKey;
-use crate::base::{ConnId, DropReason, Millis, Refusal, SessionRef, Timestamp};
-use crate::mqtt::{
-    Disconnect, Error, Frame, Packet, PropertyBuffer, PropertyId, ProtocolViolation, QoS, ReasonCode,
-};
+use crate::base::{ConnId, DropReason, Millis, Refusal, Timestamp};
+use crate::mqtt::{Disconnect, Error, Frame, Packet, PropertyBuffer, PropertyId, ProtocolViolation, QoS, ReasonCode};
 use crate::routing::Subscriber;
 use crate::session::{Phase, WillStep};
 
@@ -51,7 +48,14 @@ impl ShardCore {
     }
 
     /// A packet that was not accepted: its connection is over. [MQTT-4.8.0-1] [MQTT-4.13.1-1]
-    pub(super) fn fail(&mut self, now: Timestamp, conn: ConnId, frame: Option<&Frame<'_>>, error: Error, fx: &mut Effects) {
+    pub(super) fn fail(
+        &mut self,
+        now: Timestamp,
+        conn: ConnId,
+        frame: Option<&Frame<'_>>,
+        error: Error,
+        fx: &mut Effects,
+    ) {
         self.counters.refuse(Refusal::BadPacket);
         match (self.connections[conn].phase, frame) {
             (Phase::AwaitConnect, Some(frame)) => self.refuse_unread(now, conn, frame, error, fx),
@@ -206,21 +210,6 @@ impl ShardCore {
         let Some(rare) = self.sessions[slot].rare.take() else { return };
         for membership in rare.shares {
             self.leave_share(session, &membership, fx);
-        }
-    }
-
-    pub(super) fn leave_share(
-        &mut self,
-        session: SessionRef,
-        membership: &Membership,
-        fx: &mut Effects,
-    ) {
-        let Membership { group, filter, home } = membership;
-        if *home == self.me {
-            self.share_leave(group, filter, session, fx);
-        } else {
-            let (group, filter) = (group.clone(), filter.clone());
-            fx.mesh.push((*home, MeshMessage::ShareLeave { group, filter, session }));
         }
     }
 

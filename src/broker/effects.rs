@@ -57,10 +57,30 @@ pub enum Event {
         keep_alive_secs: u16,
     },
     /// A CONNECT that was not let in.
-    Refused { conn: ConnId, client_id: Box<str>, reason: ReasonCode },
+    Refused {
+        conn: ConnId,
+        client_id: Box<str>,
+        reason: ReasonCode,
+    },
     /// The connection is over. `reason` is what was sent or received; `by_client` tells which.
-    Disconnected { conn: ConnId, client_id: Option<Box<str>>, reason: ReasonCode, by_client: bool },
-    SessionEnded { client_id: Box<str>, expired: bool },
-    PublishRefused { client_id: Box<str>, topic: Box<str>, reason: ReasonCode },
-    SubscribeRefused { client_id: Box<str>, filter: Box<str>, reason: ReasonCode },
+    Disconnected {
+        conn: ConnId,
+        client_id: Option<Box<str>>,
+        reason: ReasonCode,
+        by_client: bool,
+    },
+    SessionEnded {
+        client_id: Box<str>,
+        expired: bool,
+    },
+    PublishRefused {
+        client_id: Box<str>,
+        topic: Box<str>,
+        reason: ReasonCode,
+    },
+    SubscribeRefused {
+        client_id: Box<str>,
+        filter: Box<str>,
+        reason: ReasonCode,
+    },
 }

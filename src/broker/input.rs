@@ -9,24 +9,45 @@ use crate::mqtt::Packet;
 /// `Closed` was said of them, or a move was asked for.
 #[derive(Debug)]
 pub enum Input<'a> {
-    Opened { conn: ConnId },
+    Opened {
+        conn: ConnId,
+    },
     /// What a client sent and was not consumed yet, from the first byte of a packet on.
-    Bytes { conn: ConnId, bytes: &'a [u8] },
+    Bytes {
+        conn: ConnId,
+        bytes: &'a [u8],
+    },
     /// A packet that was decoded elsewhere.
-    Packet { conn: ConnId, packet: &'a Packet<'a> },
+    Packet {
+        conn: ConnId,
+        packet: &'a Packet<'a>,
+    },
     /// So much of the connection's output has left.
-    Sent { conn: ConnId, bytes: usize },
+    Sent {
+        conn: ConnId,
+        bytes: usize,
+    },
     /// The transport is gone, by whomever.
-    Closed { conn: ConnId },
+    Closed {
+        conn: ConnId,
+    },
     /// The answer to one of `Effects::checks`.
-    Verdict { conn: ConnId, verdict: Verdict },
-    Mesh { from: ShardId, message: MeshMessage },
+    Verdict {
+        conn: ConnId,
+        verdict: Verdict,
+    },
+    Mesh {
+        from: ShardId,
+        message: MeshMessage,
+    },
     /// Every ring to this shard was drained at least to where it ended when the draining began.
     MeshDrained,
     /// Time has passed; see `ShardCore::next_timeout`.
     Tick,
     /// The first `records` of all records ever asked for are durable.
-    Committed { records: u64 },
+    Committed {
+        records: u64,
+    },
     /// The server is going away: every client is told [MQTT-4.13.2-1] and closed.
     Shutdown,
 }

@@ -21,17 +21,41 @@ pub struct ShareDelivery {
     pub token: Option<Token>,
 }
 
+/// A page of retained messages, asked for by one subscription's replay.
+#[derive(Clone, PartialEq, Debug)]
+pub struct RetainedQuestion {
+    pub session: SessionRef,
+    pub replay: u32,
+    pub filter: Box<str>,
+    pub cursor: RetainedCursor,
+    pub messages_max: usize,
+}
+
 #[derive(Clone, PartialEq, Debug)]
 pub enum MeshMessage {
     /// For the receiver's own subscribers. With a token `Done` is sent once it is stored.
-    Publish { message: Message, token: Option<Token> },
+    Publish {
+        message: Message,
+        token: Option<Token>,
+    },
     /// The sender got its first, or lost its last, subscriber of a filter.
-    Interest { filter: Box<str>, wanted: bool, token: Option<Token> },
+    Interest {
+        filter: Box<str>,
+        wanted: bool,
+        token: Option<Token>,
+    },
     /// To the home shard of a topic: its new retained message, or none where the payload is empty.
-    Retain { message: Message, token: Option<Token> },
+    Retain {
+        message: Message,
+        token: Option<Token>,
+    },
     /// To a home of retained messages: the next page of those that match.
-    RetainedAsk { session: SessionRef, filter: Box<str>, cursor: RetainedCursor, messages_max: usize },
-    RetainedPage { session: SessionRef, messages: Vec<Message>, cursor: RetainedCursor },
+    RetainedAsk(RetainedQuestion),
+    /// The question comes back with its cursor moved on.
+    RetainedPage {
+        question: RetainedQuestion,
+        messages: Vec<Message>,
+    },
     /// To the home shard of a group.
     ShareJoin {
         group: Box<str>,
@@ -41,17 +65,36 @@ pub enum MeshMessage {
         online: bool,
         token: Token,
     },
-    ShareLeave { group: Box<str>, filter: Box<str>, session: SessionRef },
+    ShareLeave {
+        group: Box<str>,
+        filter: Box<str>,
+        session: SessionRef,
+    },
     /// A member of groups homed at the receiver connected or disconnected.
-    ShareOnline { session: SessionRef, online: bool },
+    ShareOnline {
+        session: SessionRef,
+        online: bool,
+    },
     /// From a group's home to the shard of the chosen member. `last_resort`: no member is online, keep it.
-    ShareDeliver { session: SessionRef, delivery: ShareDelivery, last_resort: bool },
+    ShareDeliver {
+        session: SessionRef,
+        delivery: ShareDelivery,
+        last_resort: bool,
+    },
     /// Back to the group's home: this member cannot take it.
-    ShareReturn { session: SessionRef, delivery: ShareDelivery },
+    ShareReturn {
+        session: SessionRef,
+        delivery: ShareDelivery,
+    },
     /// A member's delivery is over: acknowledged or dropped.
-    ShareFinished { session: SessionRef, group: GroupId },
+    ShareFinished {
+        session: SessionRef,
+        group: GroupId,
+    },
     /// The answer to a token.
-    Done { token: Token },
+    Done {
+        token: Token,
+    },
 }
 
 /// Where a request is to be answered.

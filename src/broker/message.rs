@@ -124,8 +124,6 @@ impl<'a> Draft<'a> {
 
     /// The message to keep; made when it is first asked for.
     pub(super) fn message(&mut self) -> Message {
-        self.kept
-            .get_or_insert_with(|| Message(ThinArc::from_header_and_slice(self.header, self.bytes)))
-            .clone()
+        self.kept.get_or_insert_with(|| Message(ThinArc::from_header_and_slice(self.header, self.bytes))).clone()
     }
 }

@@ -28,7 +28,7 @@ mod timers;
 pub use self::core::ShardCore;
 pub use effects::{Effects, Event};
 pub use input::{Consumed, Input};
-pub use mesh::{MeshMessage, ShareDelivery, Token};
+pub use mesh::{MeshMessage, RetainedQuestion, ShareDelivery, Token};
 pub use message::{Message, MessageHeader};
 pub use options::{OptionError, Options};
 pub use output::{Output, OutputBuffer};

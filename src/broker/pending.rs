@@ -19,6 +19,8 @@ pub(super) enum Completion {
     SubAck { session: SessionRef, connection: u32, packet_id: PacketId, reasons: Box<[u8]>, replays: Vec<Replay> },
     /// `Done` to the shard that asked.
     Reply(ReplyTo),
+    /// One step of another one's waiting.
+    Passed(Token),
     /// Every shard knows of the filter now: whoever waits for it may go on.
     Announced { filter: FilterId, waiting: Vec<Token> },
 }

@@ -8,13 +8,14 @@ use super::message::{Draft, Parts};
 use super::pending::{Completion, PendingTable};
 use super::record::Record;
 use crate::access::Identity;
+use crate::base::limits::PACKET_IDS_MAX;
 use crate::base::{ConnId, Refusal, ShardSet, Timestamp};
 use crate::mqtt::{
     AckType, Delivery, Error, PacketId, Properties, PropertyId, ProtocolViolation, Publish, QoS, ReasonCode, TopicName,
     encode_ack,
 };
 use crate::routing::{Subscriber, SubscriberKind};
-use crate::session::{AckKind, Received};
+use crate::session::{AckKind, AliasError, Received};
 
 /// What has to be stored before something may be acknowledged; asked for as the message goes out.
 #[derive(Debug)]
@@ -38,6 +39,13 @@ impl Join {
         }
         self.token
     }
+
+    pub(super) fn completion_mut<'a>(&'a mut self, pending: &'a mut PendingTable) -> Option<&'a mut Completion> {
+        match self.token {
+            Some(token) => pending.completion_mut(token),
+            None => self.completion.as_mut(),
+        }
+    }
 }
 
 impl ShardCore {
@@ -57,7 +65,7 @@ impl ShardCore {
             let max = self.options.topic_alias_max;
             // [MQTT-3.3.2-7] [MQTT-3.3.2-9] [MQTT-3.3.2-12]
             let set = self.connections[conn].inbound_aliases.set(alias, topic.as_str(), max);
-            set.map_err(|_| ProtocolViolation::TopicAlias)?;
+            set.map_err(alias_error)?;
         }
         self.on_named_publish(now, conn, publish, topic, fx)
     }
@@ -70,8 +78,8 @@ impl ShardCore {
         fx: &mut Effects,
     ) -> Result<(), Error> {
         let alias = publish.properties.two_byte(PropertyId::TopicAlias).unwrap_or_default();
-        let topic = self.connections[conn].inbound_aliases.get(alias).map(Box::<str>::from);
-        let topic = topic.ok_or(ProtocolViolation::TopicAlias)?;
+        let topic = self.connections[conn].inbound_aliases.get(alias, self.options.topic_alias_max);
+        let topic: Box<str> = topic.map_err(alias_error)?.into();
         self.on_named_publish(now, conn, publish, TopicName::trusted(&topic), fx)
     }
 
@@ -145,7 +153,10 @@ impl ShardCore {
     /// [MQTT-3.3.4-7] more publishes of QoS 1 and 2 than we said we take.
     fn check_receive_max(&self, conn: ConnId, slot: u32) -> Result<(), Error> {
         let max = usize::from(self.options.receive_max);
-        if self.is_v5(conn) && self.sessions[slot].inbound.unacknowledged() > max {
+        let inbound = &self.sessions[slot].inbound;
+        let too_many = self.is_v5(conn) && inbound.unacknowledged() >= max;
+        // Before 5.0 there is no such limit but the number of identifiers.
+        if too_many || inbound.acks_pending() >= PACKET_IDS_MAX {
             return Err(ProtocolViolation::ReceiveMaximumExceeded.into());
         }
         Ok(())
@@ -175,8 +186,8 @@ impl ShardCore {
     }
 
     pub(super) fn check_payload_format(&self, properties: &Properties<'_>, payload: &[u8]) -> Result<(), ReasonCode> {
-        let claims_text = self.options.validate_payload_format
-            && properties.flag(PropertyId::PayloadFormatIndicator) == Some(true);
+        let claims_text =
+            self.options.validate_payload_format && properties.flag(PropertyId::PayloadFormatIndicator) == Some(true);
         if claims_text && std::str::from_utf8(payload).is_err() {
             return Err(ReasonCode::PayloadFormatInvalid);
         }
@@ -257,12 +268,9 @@ impl ShardCore {
         fx: &mut Effects,
     ) {
         let reason = reason.unwrap_or(ReasonCode::Success);
-        let inbound = &mut self.sessions[slot].inbound;
-        if inbound.acks_pending() == 0 {
-            return self.send_ack(conn, ack_type(kind), id, reason, fx);
+        if self.sessions[slot].inbound.ack_now(kind, id, reason as u8).is_some() {
+            self.send_ack(conn, ack_type(kind), id, reason, fx);
         }
-        let ticket = inbound.ack_later(kind, id);
-        inbound.ack_ready(ticket, reason as u8);
     }
 
     pub(super) fn send_ready_acks(&mut self, slot: u32, fx: &mut Effects) {
@@ -388,6 +396,14 @@ pub(super) const fn granted(qos: u8) -> QoS {
         0 => QoS::AtMostOnce,
         1 => QoS::AtLeastOnce,
         _ => QoS::ExactlyOnce,
+    }
+}
+
+const fn alias_error(error: AliasError) -> ProtocolViolation {
+    match error {
+        AliasError::Invalid => ProtocolViolation::TopicAlias,
+        // An alias that was never set stands for no topic.
+        AliasError::Unknown => ProtocolViolation::NoTopic,
     }
 }
 

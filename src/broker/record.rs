@@ -8,28 +8,78 @@ use crate::routing::SubscriptionOptions;
 
 #[derive(Clone, PartialEq, Debug)]
 pub enum Record {
-    SessionStarted { session: SessionRef, client_id: Box<str>, expiry_secs: u32 },
+    SessionStarted {
+        session: SessionRef,
+        client_id: Box<str>,
+        expiry_secs: u32,
+    },
     /// The client is away since `at`; its session expires `expiry_secs` later.
-    SessionLeft { session: SessionRef, at: Timestamp, expiry_secs: u32 },
-    SessionEnded { session: SessionRef },
+    SessionLeft {
+        session: SessionRef,
+        at: Timestamp,
+        expiry_secs: u32,
+    },
+    SessionEnded {
+        session: SessionRef,
+    },
     /// The filter as it stood in SUBSCRIBE, `$share/...` included.
-    Subscribed { session: SessionRef, filter: Box<str>, options: SubscriptionOptions },
-    Unsubscribed { session: SessionRef, filter: Box<str> },
+    Subscribed {
+        session: SessionRef,
+        filter: Box<str>,
+        options: SubscriptionOptions,
+    },
+    Unsubscribed {
+        session: SessionRef,
+        filter: Box<str>,
+    },
     /// At the end of the session's queue.
-    Queued { session: SessionRef, message: Message, qos: QoS, retain: bool, subscription_ids: Box<[SubscriptionId]> },
+    Queued {
+        session: SessionRef,
+        message: Message,
+        qos: QoS,
+        retain: bool,
+        subscription_ids: Box<[SubscriptionId]>,
+    },
     /// The front of the session's queue went out with this packet identifier.
-    Sent { session: SessionRef, packet_id: PacketId },
+    Sent {
+        session: SessionRef,
+        packet_id: PacketId,
+    },
     /// The front of the session's queue was dropped, or went out at QoS 0.
-    Dropped { session: SessionRef },
+    Dropped {
+        session: SessionRef,
+    },
     /// PUBREC came: from now on PUBREL is resent, not the message.
-    Received { session: SessionRef, packet_id: PacketId },
+    Received {
+        session: SessionRef,
+        packet_id: PacketId,
+    },
     /// The delivery is over.
-    Completed { session: SessionRef, packet_id: PacketId },
+    Completed {
+        session: SessionRef,
+        packet_id: PacketId,
+    },
     /// A QoS 2 publish of the client was taken over: its packet identifier is in use until it is released.
-    Accepted { session: SessionRef, packet_id: PacketId },
-    Released { session: SessionRef, packet_id: PacketId },
-    Retained { message: Message },
-    RetainedCleared { topic: Box<str> },
-    Will { session: SessionRef, message: Message, delay_secs: u32 },
-    WillGone { session: SessionRef },
+    Accepted {
+        session: SessionRef,
+        packet_id: PacketId,
+    },
+    Released {
+        session: SessionRef,
+        packet_id: PacketId,
+    },
+    Retained {
+        message: Message,
+    },
+    RetainedCleared {
+        topic: Box<str>,
+    },
+    Will {
+        session: SessionRef,
+        message: Message,
+        delay_secs: u32,
+    },
+    WillGone {
+        session: SessionRef,
+    },
 }

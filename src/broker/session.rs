@@ -50,7 +50,7 @@ pub(super) struct Rare {
 }
 
 impl Rare {
-    const fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.shares.is_empty() && self.replays.is_empty()
     }
 }

@@ -160,6 +160,15 @@ fn protocol_version(reader: &mut Reader<'_>) -> Result<Version, Error> {
     }
 }
 
+/// How to answer a CONNECT that was not accepted: as far as it can be told, in a version its sender can read.
+pub fn answer_version(connect: &Frame<'_>) -> Version {
+    let mut reader = Reader::new(connect.body);
+    match (reader.text(), reader.u8()) {
+        (Ok("MQTT"), Ok(5..=0x7f)) => Version::V5,
+        _ => Version::V3_1_1,
+    }
+}
+
 fn check_connect_flags(flags: u8, version: Version) -> Result<(), Error> {
     let will_bits = flags >> 3 & 0b11;
     if version == Version::V3_1 {

@@ -14,7 +14,7 @@ mod reason;
 mod topic;
 mod wire;
 
-pub use decode::{decode, decode_publish};
+pub use decode::{answer_version, decode, decode_publish};
 pub use encode::{encode, encode_ack};
 pub use error::{Error, Malformed, ProtocolViolation, Unsupported};
 pub use frame::{Frame, PacketType, Progress, frame};

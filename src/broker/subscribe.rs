@@ -1,0 +1,325 @@
+//! SUBSCRIBE and UNSUBSCRIBE, and what other shards have to know of them before they are answered.
+
+use super::core::ShardCore;
+use super::effects::{Effects, Event};
+use super::mesh::{MeshMessage, Token};
+use super::pending::Completion;
+use super::publish::{Join, has_more_levels_than};
+use super::record::Record;
+use super::replay::Replay;
+use super::session::Membership;
+use crate::base::limits::{FILTERS_PER_PACKET_MAX, SUBSCRIBES_PENDING_MAX};
+use crate::base::{ConnId, Refusal, SessionRef, ShardId, SubscriptionId, Timestamp};
+use crate::mqtt::{
+    FilterRequest, Packet, PacketId, Properties, ReasonCode, RetainHandling, SharedFilter, SubAck, Subscribe,
+    TopicFilter, UnsubAck, Unsubscribe, Version,
+};
+use crate::routing::{FilterId, Subscriber, SubscriptionOptions};
+
+impl ShardCore {
+    /// Treats the filters in their order, as if each had come in a packet of its own. [MQTT-3.8.4-5]
+    pub(super) fn on_subscribe(&mut self, now: Timestamp, conn: ConnId, subscribe: &Subscribe<'_>, fx: &mut Effects) {
+        let Some(slot) = self.connections[conn].session else { return };
+        if self.pending.len() >= SUBSCRIBES_PENDING_MAX {
+            return self.close_connection(now, conn, ReasonCode::QuotaExceeded, fx);
+        }
+        let session = self.sessions.reference(slot);
+        let id = subscribe.properties.subscription_id();
+        let mut join = Join::new(Some(Completion::SubAck {
+            session,
+            connection: self.sessions[slot].connection,
+            packet_id: subscribe.packet_id,
+            reasons: Box::default(),
+            replays: Vec::new(),
+        }));
+        let (mut all_reasons, mut all_replays) = (Vec::new(), Vec::new());
+        for (index, request) in subscribe.filters().enumerate() {
+            let outcome = if index < FILTERS_PER_PACKET_MAX {
+                self.subscribe_one(conn, slot, &request, id, &mut join, fx)
+            } else {
+                Err(ReasonCode::QuotaExceeded)
+            };
+            all_reasons.push(self.subscribe_reason(conn, &request, outcome.as_ref().err()));
+            match outcome {
+                Ok(replay) => all_replays.extend(replay),
+                Err(reason) => self.tell_refused(slot, &request, reason, fx),
+            }
+        }
+        if self.options.durable && self.sessions[slot].is_durable() {
+            self.wait_for_commit(&mut join);
+        }
+        if let Some(Completion::SubAck { reasons, replays, .. }) = join.completion_mut(&mut self.pending) {
+            *reasons = all_reasons.into();
+            *replays = all_replays;
+        }
+        self.finish(now, join, fx);
+    }
+
+    /// What SUBACK says of one filter. [MQTT-3.8.4-6] [MQTT-3.8.4-7]
+    fn subscribe_reason(&self, conn: ConnId, request: &FilterRequest<'_>, refusal: Option<&ReasonCode>) -> u8 {
+        match (refusal, self.connections[conn].version) {
+            // MQTT 3.1 has no way to say no: the client is told what it wants to hear, and gets nothing.
+            (None, _) | (_, Version::V3_1) => request.qos as u8,
+            // [MQTT3-3.8.4-5]
+            (_, Version::V3_1_1) => ReasonCode::Unspecified as u8,
+            (Some(&reason), Version::V5) => reason as u8,
+        }
+    }
+
+    fn tell_refused(&mut self, slot: u32, request: &FilterRequest<'_>, reason: ReasonCode, fx: &mut Effects) {
+        self.counters.refuse(match reason {
+            ReasonCode::NotAuthorized => Refusal::SubscribeNotAuthorized,
+            ReasonCode::TopicFilterInvalid => Refusal::TopicTooDeep,
+            _ => Refusal::TooManySubscriptions,
+        });
+        let client_id = self.sessions[slot].client_id.clone();
+        fx.events.push(Event::SubscribeRefused { client_id, filter: request.filter.filter.as_str().into(), reason });
+    }
+
+    fn subscribe_one(
+        &mut self,
+        conn: ConnId,
+        slot: u32,
+        request: &FilterRequest<'_>,
+        id: Option<SubscriptionId>,
+        join: &mut Join,
+        fx: &mut Effects,
+    ) -> Result<Option<Replay>, ReasonCode> {
+        let SharedFilter { group, filter } = request.filter;
+        if has_more_levels_than(filter.as_str(), self.options.topic_levels_max) {
+            return Err(ReasonCode::TopicFilterInvalid);
+        }
+        let session = &self.sessions[slot];
+        if !self.guard.may_subscribe(&self.connections[conn].identity, &session.client_id, filter) {
+            return Err(ReasonCode::NotAuthorized);
+        }
+        if session.subscriptions_len() >= self.options.subscriptions_max as usize && !self.has(slot, request.filter) {
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        let FilterRequest { no_local, retain_as_published, .. } = *request;
+        let options = SubscriptionOptions { qos: request.qos as u8, no_local, retain_as_published, id };
+        self.record_subscribed(slot, request.filter, options, fx);
+        let Some(group) = group else {
+            let is_new = self.subscribe_plain(slot, filter, options, join, fx);
+            // [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11]
+            let wants_retained = match request.retain_handling {
+                RetainHandling::Send => true,
+                RetainHandling::SendIfNew => is_new,
+                RetainHandling::DoNotSend => false,
+            };
+            return Ok(wants_retained.then(|| self.new_replay(slot, filter, options)));
+        };
+        // A shared subscription gets no retained messages when it is made. (MQTT 5.0, 4.8.2)
+        self.subscribe_shared(slot, group, filter, options, join, fx);
+        Ok(None)
+    }
+
+    fn has(&self, slot: u32, filter: SharedFilter<'_>) -> bool {
+        match filter.group {
+            Some(group) => self.membership(slot, group, filter.filter).is_some(),
+            None => self
+                .index
+                .find(filter.filter)
+                .is_some_and(|found| self.index.options(found, Subscriber::session(slot)).is_some()),
+        }
+    }
+
+    fn membership(&self, slot: u32, group: &str, filter: TopicFilter<'_>) -> Option<usize> {
+        let mut shares = self.sessions[slot].shares().iter();
+        shares.position(|share| *share.group == *group && *share.filter == *filter.as_str())
+    }
+
+    /// True: the session had no subscription of this filter; else the old one is replaced. [MQTT-3.8.4-3]
+    fn subscribe_plain(
+        &mut self,
+        slot: u32,
+        filter: TopicFilter<'_>,
+        options: SubscriptionOptions,
+        join: &mut Join,
+        fx: &mut Effects,
+    ) -> bool {
+        let subscribed = self.index.subscribe(filter, Subscriber::session(slot), options);
+        let is_new = subscribed.replaced.is_none();
+        if is_new {
+            self.sessions[slot].subscriptions.push(subscribed.filter);
+        }
+        self.await_interest(subscribed.filter, filter, subscribed.first, join, fx);
+        is_new
+    }
+
+    /// Waits until every shard knows that this one wants the filter.
+    pub(super) fn await_interest(
+        &mut self,
+        id: FilterId,
+        filter: TopicFilter<'_>,
+        is_first: bool,
+        join: &mut Join,
+        fx: &mut Effects,
+    ) {
+        if self.options.shards == 1 {
+            return;
+        }
+        if is_first {
+            let waiting = join.wait(&mut self.pending).into_iter().collect();
+            let others = self.options.shards as u32 - 1;
+            let token = self.pending.insert(others, Completion::Announced { filter: id, waiting });
+            self.announcing.insert(id, token);
+            for shard in self.others() {
+                let filter = filter.as_str().into();
+                fx.mesh.push((shard, MeshMessage::Interest { filter, wanted: true, token: Some(token) }));
+            }
+        } else if let Some(&announcement) = self.announcing.get(&id) {
+            let token = join.wait(&mut self.pending);
+            if let Some(Completion::Announced { waiting, .. }) = self.pending.completion_mut(announcement) {
+                waiting.extend(token);
+            }
+        }
+    }
+
+    pub(super) fn on_interest(
+        &mut self,
+        from: ShardId,
+        filter: &str,
+        wanted: bool,
+        token: Option<Token>,
+        fx: &mut Effects,
+    ) {
+        let filter = TopicFilter::trusted(filter);
+        if wanted {
+            self.interest.add(filter, from);
+        } else {
+            self.interest.remove(filter, from);
+        }
+        if let Some(token) = token {
+            fx.mesh.push((from, MeshMessage::Done { token }));
+        }
+    }
+
+    fn subscribe_shared(
+        &mut self,
+        slot: u32,
+        group: &str,
+        filter: TopicFilter<'_>,
+        options: SubscriptionOptions,
+        join: &mut Join,
+        fx: &mut Effects,
+    ) {
+        let home = self.group_home(group, filter);
+        if self.membership(slot, group, filter).is_none() {
+            let membership = Membership { group: group.into(), filter: filter.as_str().into(), home };
+            self.sessions[slot].rare_mut().shares.push(membership);
+        }
+        let session = self.sessions.reference(slot);
+        if home == self.me {
+            self.share_join(group, filter, session, options, true, join, fx);
+        } else if let Some(token) = join.wait(&mut self.pending) {
+            let (group, filter) = (group.into(), filter.as_str().into());
+            fx.mesh.push((home, MeshMessage::ShareJoin { group, filter, session, options, online: true, token }));
+        }
+    }
+
+    fn record_subscribed(
+        &mut self,
+        slot: u32,
+        filter: SharedFilter<'_>,
+        options: SubscriptionOptions,
+        fx: &mut Effects,
+    ) {
+        self.record_of(slot, fx, |session| Record::Subscribed { session, filter: full_text(filter), options });
+    }
+
+    /// [MQTT-3.8.4-1] [MQTT-3.8.4-2] [MQTT-3.9.3-1]
+    #[expect(clippy::too_many_arguments, reason = "the parts of a SUBACK")]
+    pub(super) fn send_suback(
+        &mut self,
+        now: Timestamp,
+        session: SessionRef,
+        connection: u32,
+        packet_id: PacketId,
+        reasons: &[u8],
+        replays: Vec<Replay>,
+        fx: &mut Effects,
+    ) {
+        let Some(slot) = self.sessions.resolve(session) else { return };
+        let found = &mut self.sessions[slot];
+        let (Some(conn), true) = (found.conn, found.connection == connection) else { return };
+        if !replays.is_empty() {
+            found.rare_mut().replays.extend(replays);
+        }
+        self.send(conn, &Packet::SubAck(SubAck { packet_id, properties: Properties::EMPTY, reasons }), fx);
+        self.replay(now, slot, fx);
+    }
+
+    /// [MQTT-3.10.4-1] [MQTT-3.10.4-4] [MQTT-3.10.4-5] [MQTT-3.10.4-6]
+    pub(super) fn on_unsubscribe(&mut self, conn: ConnId, unsubscribe: &Unsubscribe<'_>, fx: &mut Effects) {
+        let Some(slot) = self.connections[conn].session else { return };
+        let reasons: Vec<u8> = unsubscribe
+            .filters()
+            .map(|filter| {
+                let existed = self.unsubscribe_one(slot, filter, fx);
+                (if existed { ReasonCode::Success } else { ReasonCode::NoSubscriptionExisted }) as u8
+            })
+            .collect();
+        let packet_id = unsubscribe.packet_id;
+        let ack = UnsubAck { packet_id, properties: Properties::EMPTY, reasons: &reasons };
+        self.send(conn, &Packet::UnsubAck(ack), fx);
+    }
+
+    fn unsubscribe_one(&mut self, slot: u32, filter: SharedFilter<'_>, fx: &mut Effects) -> bool {
+        let existed = match filter.group {
+            Some(group) => self.unsubscribe_shared(slot, group, filter.filter, fx),
+            None => self.unsubscribe_plain(slot, filter.filter, fx),
+        };
+        if existed {
+            self.record_of(slot, fx, |session| Record::Unsubscribed { session, filter: full_text(filter) });
+        }
+        existed
+    }
+
+    fn unsubscribe_plain(&mut self, slot: u32, filter: TopicFilter<'_>, fx: &mut Effects) -> bool {
+        let Some(id) = self.index.find(filter) else { return false };
+        let session = &mut self.sessions[slot];
+        let Some(at) = session.subscriptions.iter().position(|&held| held == id) else { return false };
+        session.subscriptions.swap_remove(at);
+        if let Some(rare) = &mut session.rare {
+            // [MQTT-3.10.4-2]
+            rare.replays.retain(|replay| !replay.is_of(filter));
+        }
+        self.unsubscribe_index(id, Subscriber::session(slot), fx);
+        true
+    }
+
+    /// Takes a subscriber out of the index, and tells the other shards when it was the filter's last.
+    pub(super) fn unsubscribe_index(&mut self, id: FilterId, who: Subscriber, fx: &mut Effects) {
+        let mut text = String::new();
+        if self.options.shards > 1 {
+            self.index.write_text(id, &mut text);
+        }
+        let unsubscribed = self.index.unsubscribe(id, who);
+        if !unsubscribed.last || self.options.shards == 1 {
+            return;
+        }
+        // The identifier may be used again; what was announced under it goes on to its end by itself.
+        self.announcing.remove(&id);
+        for shard in self.others() {
+            let filter = text.as_str().into();
+            fx.mesh.push((shard, MeshMessage::Interest { filter, wanted: false, token: None }));
+        }
+    }
+
+    fn unsubscribe_shared(&mut self, slot: u32, group: &str, filter: TopicFilter<'_>, fx: &mut Effects) -> bool {
+        let Some(at) = self.membership(slot, group, filter) else { return false };
+        let membership = self.sessions[slot].rare_mut().shares.swap_remove(at);
+        let session = self.sessions.reference(slot);
+        self.leave_share(session, &membership, fx);
+        true
+    }
+}
+
+/// The filter as it stood in SUBSCRIBE.
+fn full_text(filter: SharedFilter<'_>) -> Box<str> {
+    match filter.group {
+        Some(group) => format!("$share/{group}/{}", filter.filter.as_str()).into(),
+        None => filter.filter.as_str().into(),
+    }
+}

@@ -1,0 +1,6 @@
+//! The statements of the specifications, shown on the whole core by what a client sends and gets: one module a chapter.
+
+#[path = "../common/net.rs"]
+mod net;
+
+mod smoke;
