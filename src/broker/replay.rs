@@ -107,6 +107,7 @@ impl ShardCore {
                 return self.ask(slot, fx);
             } else if !replay.next_shard() {
                 self.sessions[slot].rare_mut().replays.pop_front();
+                self.sessions[slot].shrink_rare();
             }
         }
     }

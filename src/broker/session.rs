@@ -2,6 +2,7 @@
 
 use hashbrown::HashTable;
 use slab::Slab;
+use triomphe::ThinArc;
 
 use super::message::Message;
 use super::replay::Replay;
@@ -68,7 +69,7 @@ pub(super) struct Membership {
 pub(super) enum Ids {
     None,
     One([SubscriptionId; 1]),
-    Many(Box<[SubscriptionId]>),
+    Many(ThinArc<(), SubscriptionId>),
 }
 
 impl Ids {
@@ -76,7 +77,7 @@ impl Ids {
         match *ids {
             [] => Self::None,
             [id] => Self::One([id]),
-            ref ids => Self::Many(ids.into()),
+            ref ids => Self::Many(ThinArc::from_header_and_slice((), ids)),
         }
     }
 
@@ -84,7 +85,7 @@ impl Ids {
         match self {
             Self::None => &[],
             Self::One(id) => id,
-            Self::Many(ids) => ids,
+            Self::Many(ids) => &ids.slice,
         }
     }
 }
@@ -142,6 +143,11 @@ impl Session {
         self.outbound.shrink();
         self.inbound.shrink();
         self.queue.shrink();
+        self.subscriptions.shrink_to_fit();
+        self.shrink_rare();
+    }
+
+    pub(super) fn shrink_rare(&mut self) {
         self.rare.take_if(|rare| rare.is_empty());
     }
 }
@@ -238,5 +244,19 @@ impl std::ops::IndexMut<u32> for Sessions {
     #[inline]
     fn index_mut(&mut self, slot: u32) -> &mut Session {
         &mut self.slots[slot as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A million sessions pay for every byte: growth is a decision, not an accident.
+    #[test]
+    fn a_session_and_its_connection_stay_small() {
+        assert!(size_of::<Session>() <= 152, "Session: {} bytes", size_of::<Session>());
+        let connection = size_of::<super::super::connection::Connection>();
+        assert!(connection <= 104, "Connection: {connection} bytes");
+        assert!(size_of::<Outgoing>() <= 40, "Outgoing: {} bytes", size_of::<Outgoing>());
     }
 }

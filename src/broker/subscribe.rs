@@ -141,7 +141,12 @@ impl ShardCore {
         let subscribed = self.index.subscribe(filter, Subscriber::session(slot), options);
         let is_new = subscribed.replaced.is_none();
         if is_new {
-            self.sessions[slot].subscriptions.push(subscribed.filter);
+            let held = &mut self.sessions[slot].subscriptions;
+            // Most sessions have one, and a million of them should not pay for four.
+            if held.is_empty() {
+                held.reserve_exact(1);
+            }
+            held.push(subscribed.filter);
         }
         self.await_interest(subscribed.filter, filter, subscribed.first, join, fx);
         is_new

@@ -1,6 +1,8 @@
 //! A hierarchical timer wheel: four wheels of 64 slots, ticks of 64 ms. Setting, moving and cancelling cost a few
 //! stores; a timer is 24 bytes, and nothing is left behind when it is cancelled.
 
+use std::num::{NonZeroU16, NonZeroU32};
+
 use crate::base::{Millis, Timestamp};
 
 /// The finest time that is told apart.
@@ -20,18 +22,39 @@ pub(super) enum TimerKey {
     Session(u32),
 }
 
-/// A timer that is set.
+impl TimerKey {
+    const SESSION: u32 = 1 << 31;
+
+    const fn pack(self) -> u32 {
+        match self {
+            Self::Connection(conn) => conn,
+            Self::Session(slot) => slot | Self::SESSION,
+        }
+    }
+
+    const fn unpack(packed: u32) -> Self {
+        match packed & Self::SESSION {
+            0 => Self::Connection(packed),
+            _ => Self::Session(packed & !Self::SESSION),
+        }
+    }
+}
+
+/// A timer that is set: its slot, counted from one, so that an optional one is four bytes too.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct TimerId(u32);
+pub(super) struct TimerId(NonZeroU32);
 
 #[derive(Clone, Copy, Debug)]
 struct Timer {
     due_tick: u64,
-    key: TimerKey,
+    key: u32,
     previous: u32,
     next: u32,
-    list: u16,
+    /// Counted from one: the slab finds room for its own mark in the zero.
+    list: NonZeroU16,
 }
+
+const _: () = assert!(size_of::<Timer>() == 24);
 
 /// One list per slot of each wheel, one for what is due.
 const DUE: usize = WHEELS * SLOTS;
@@ -54,14 +77,16 @@ impl TimerWheel {
         }
         // Rounded up: a timer is never early.
         let due_tick = at.0.div_ceil(TICK_MILLIS);
-        let id = self.timers.insert(Timer { due_tick, key, previous: NONE, next: NONE, list: 0 }) as u32;
+        let timer = Timer { due_tick, key: key.pack(), previous: NONE, next: NONE, list: NonZeroU16::MIN };
+        let id = self.timers.insert(timer) as u32;
         self.link(id);
-        TimerId(id)
+        TimerId(NonZeroU32::MIN.saturating_add(id))
     }
 
     pub(super) fn cancel(&mut self, timer: TimerId) {
-        self.unlink(timer.0);
-        self.timers.remove(timer.0 as usize);
+        let id = timer.0.get() - 1;
+        self.unlink(id);
+        self.timers.remove(id as usize);
     }
 
     fn list_of(&self, due_tick: u64) -> usize {
@@ -83,13 +108,13 @@ impl TimerWheel {
             self.timers[head as usize].previous = id;
         }
         let timer = &mut self.timers[id as usize];
-        (timer.previous, timer.next, timer.list) = (NONE, head, list as u16);
+        (timer.previous, timer.next, timer.list) = (NONE, head, NonZeroU16::MIN.saturating_add(list as u16));
     }
 
     fn unlink(&mut self, id: u32) {
         let Timer { previous, next, list, .. } = self.timers[id as usize];
         match previous {
-            NONE => self.heads[usize::from(list)] = next,
+            NONE => self.heads[usize::from(list.get()) - 1] = next,
             previous => self.timers[previous as usize].next = next,
         }
         if next != NONE {
@@ -133,7 +158,7 @@ impl TimerWheel {
             return None;
         }
         self.unlink(id);
-        Some(self.timers.remove(id as usize).key)
+        Some(TimerKey::unpack(self.timers.remove(id as usize).key))
     }
 
     /// How long nothing can be due; none with no timer set. It may be too short, never too long.

@@ -59,7 +59,7 @@ impl Net {
         let core = |index: usize| {
             let mut options = options.clone();
             options.secret[0] = index as u8;
-            ShardCore::new(ShardId::new(index), options, guard(), now).unwrap()
+            ShardCore::new(ShardId::new(index), options, guard(), now).expect("the options of a test are valid")
         };
         Self {
             now,
@@ -144,9 +144,14 @@ impl Net {
     /// Reads the next packet, if one came.
     pub fn receive<T>(&mut self, client: Client, read: impl FnOnce(Packet<'_>) -> T) -> Option<T> {
         let wire = &mut self.wires[client.0];
-        let Progress::Packet(Frame { bytes, .. }) = frame(&wire.to_client, u32::MAX).unwrap() else { return None };
+        let Progress::Packet(Frame { bytes, .. }) = frame(&wire.to_client, u32::MAX).expect("the broker sends packets")
+        else {
+            return None;
+        };
         let packet: Vec<u8> = wire.to_client.drain(..bytes).collect();
-        let Progress::Packet(frame) = frame(&packet, u32::MAX).unwrap() else { unreachable!() };
+        let Progress::Packet(frame) = frame(&packet, u32::MAX).expect("the broker sends packets") else {
+            unreachable!()
+        };
         Some(read(decode(&frame, wire.version, Sender::Server).expect("the broker sends what a client can read")))
     }
 

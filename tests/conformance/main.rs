@@ -3,4 +3,5 @@
 #[path = "../common/net.rs"]
 mod net;
 
+mod client;
 mod smoke;
