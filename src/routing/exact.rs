@@ -27,7 +27,7 @@ pub(super) struct ExactFilters {
 
 impl ExactFilters {
     pub(super) fn new(seed: u64) -> Self {
-        Self { keys: hash::keyed(seed), table: IndexTable::default(), entries: Pool::new() }
+        Self { keys: hash::keyed(seed), table: IndexTable::new(), entries: Pool::new() }
     }
 
     pub(super) fn len(&self) -> usize {

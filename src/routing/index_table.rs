@@ -1,34 +1,41 @@
 //! A hash table of pool indexes. What an index stands for lies in the pool; the table keeps 32 bits of its hash, so
-//! that neither growing nor (but once in billions) a look-up reads a value that is not the one sought.
+//! that neither growing nor (but once in thousands) a look-up reads a value that is not the one sought.
 
-use hashbrown::HashTable;
+use super::line_table::{LineTable, Slot};
 
-use super::hash::spread;
-
-/// Tables of up to this many entries are not worth shrinking.
-const SMALL: usize = 64;
-
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 struct Entry {
     index: u32,
     tag: u32,
 }
 
-#[derive(Default, Debug)]
-pub(super) struct IndexTable {
-    table: HashTable<Entry>,
+impl Slot for Entry {
+    // No pool has such an index.
+    const VACANT: Self = Self { index: u32::MAX, tag: 0 };
+    const GONE: Self = Self { index: u32::MAX - 1, tag: 0 };
+
+    fn place(&self) -> u32 {
+        self.tag
+    }
 }
 
+/// Both marks have the tag 0, so entries do not.
 const fn tag_of(hash: u64) -> u32 {
-    (hash ^ (hash >> 32)) as u32
+    let tag = (hash ^ (hash >> 32)) as u32;
+    if tag == 0 { 1 } else { tag }
 }
 
-fn rehash(entry: &Entry) -> u64 {
-    spread(entry.tag as u64)
+#[derive(Debug)]
+pub(super) struct IndexTable {
+    table: LineTable<Entry, 8>,
 }
 
 impl IndexTable {
-    pub(super) fn len(&self) -> usize {
+    pub(super) const fn new() -> Self {
+        Self { table: LineTable::new() }
+    }
+
+    pub(super) const fn len(&self) -> usize {
         self.table.len()
     }
 
@@ -36,27 +43,23 @@ impl IndexTable {
     #[inline]
     pub(super) fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
         let tag = tag_of(hash);
-        let found = self.table.find(spread(tag.into()), |entry| entry.tag == tag && is_it(entry.index))?;
+        let found = self.table.find(tag, |entry| is_it(entry.index))?;
         Some(found.index)
     }
 
     pub(super) fn insert(&mut self, hash: u64, index: u32) {
-        let tag = tag_of(hash);
-        self.table.insert_unique(spread(tag.into()), Entry { index, tag }, rehash);
+        self.table.insert(Entry { index, tag: tag_of(hash) });
     }
 
     /// Lets `to` stand where `from` stands; both have this hash.
     pub(super) fn replace(&mut self, hash: u64, from: u32, to: u32) {
-        let entry = self.table.find_mut(spread(tag_of(hash).into()), |entry| entry.index == from);
+        let entry = self.table.find_mut(tag_of(hash), |entry| entry.index == from);
         entry.expect("an index in the table").index = to;
     }
 
     pub(super) fn remove(&mut self, hash: u64, index: u32) {
-        let entry = self.table.find_entry(spread(tag_of(hash).into()), |entry| entry.index == index);
-        entry.expect("an index in the table").remove();
-        if self.table.capacity() > SMALL && self.table.len() * 8 < self.table.capacity() {
-            self.table.shrink_to(self.table.len() * 2, rehash);
-        }
+        let entry = self.table.remove(tag_of(hash), |entry| entry.index == index);
+        debug_assert!(entry.is_some());
     }
 }
 
@@ -65,8 +68,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_that_empties_gives_its_memory_back() {
-        let mut table = IndexTable::default();
+    fn indexes_are_found_by_hash() {
+        let mut table = IndexTable::new();
         let hash = |index: u32| u64::from(index).wrapping_mul(0xA076_1D64_78BD_642F);
         for index in 0..10_000 {
             table.insert(hash(index), index);
@@ -79,6 +82,6 @@ mod tests {
             table.remove(hash(index), index);
             assert_eq!(table.find(hash(index), |found| found == index), None);
         }
-        assert!(table.len() == 0 && table.table.capacity() <= SMALL);
+        assert_eq!(table.len(), 0);
     }
 }

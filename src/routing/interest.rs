@@ -2,22 +2,30 @@
 //! holds no text of exact filters: a hash they share costs a needless hop, never a message.
 
 use ahash::RandomState;
-use hashbrown::{HashMap, HashTable};
+use hashbrown::HashMap;
 
 use crate::base::limits::SHARDS_MAX;
 use crate::base::{ShardId, ShardSet};
 use crate::mqtt::{TopicFilter, TopicName};
 
 use super::hash;
+use super::line_table::{LineTable, Slot};
 use super::trie::{PathId, Trie};
 
-/// Tables of up to this many entries are not worth shrinking.
-const SMALL: usize = 64;
-
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 struct Exact {
     hash: u64,
     shards: ShardSet,
+}
+
+/// The marks are told from entries by having no shards; entries' hashes do not begin with 32 zeros.
+impl Slot for Exact {
+    const VACANT: Self = Self { hash: 0, shards: ShardSet::EMPTY };
+    const GONE: Self = Self { hash: 1, shards: ShardSet::EMPTY };
+
+    fn place(&self) -> u32 {
+        place(self.hash)
+    }
 }
 
 /// Shards per filter, with counts: what a shard added twice it has to remove twice. Two filters with one hash are
@@ -25,7 +33,7 @@ struct Exact {
 #[derive(Debug)]
 pub struct InterestIndex {
     keys: RandomState,
-    exact: HashTable<Exact>,
+    exact: LineTable<Exact, 4>,
     wildcard: Trie<ShardSet>,
     /// How often beyond the first time a shard added the exact filters of a hash.
     exact_again: HashMap<(u64, ShardId), u32, RandomState>,
@@ -39,7 +47,7 @@ impl InterestIndex {
     pub fn new(seed: u64) -> Self {
         let keys = hash::keyed(seed);
         Self {
-            exact: HashTable::new(),
+            exact: LineTable::new(),
             wildcard: Trie::new(seed),
             exact_again: HashMap::with_hasher(keys.clone()),
             wildcard_again: HashMap::with_hasher(keys.clone()),
@@ -49,7 +57,7 @@ impl InterestIndex {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.exact.is_empty()
+        self.exact.len() == 0
             && self.wildcard.is_empty()
             && self.exact_again.is_empty()
             && self.wildcard_again.is_empty()
@@ -68,12 +76,14 @@ impl InterestIndex {
             return;
         }
         let hash = self.hash(filter.as_str());
-        let entry = self.exact.entry(hash, |entry| entry.hash == hash, |entry| entry.hash);
-        let entry = entry.or_insert(Exact { hash, shards: ShardSet::EMPTY }).into_mut();
-        if entry.shards.contains(shard) {
-            *self.exact_again.entry((hash, shard)).or_insert(0) += 1;
-        } else {
-            entry.shards.insert(shard);
+        match self.exact.find_mut(place(hash), |entry| entry.hash == hash) {
+            Some(entry) if entry.shards.contains(shard) => *self.exact_again.entry((hash, shard)).or_insert(0) += 1,
+            Some(entry) => entry.shards.insert(shard),
+            None => {
+                let mut shards = ShardSet::EMPTY;
+                shards.insert(shard);
+                self.exact.insert(Exact { hash, shards });
+            }
         }
     }
 
@@ -87,13 +97,13 @@ impl InterestIndex {
         if take_one(&mut self.exact_again, (hash, shard)) {
             return;
         }
-        let Ok(mut entry) = self.exact.find_entry(hash, |entry| entry.hash == hash) else { return };
-        entry.get_mut().shards.remove(shard);
-        if entry.get().shards.is_empty() {
-            entry.remove();
-            if self.exact.capacity() > SMALL && self.exact.len() * 8 < self.exact.capacity() {
-                self.exact.shrink_to(self.exact.len() * 2, |entry| entry.hash);
-            }
+        let Some(entry) = self.exact.find_mut(place(hash), |entry| entry.hash == hash) else { return };
+        let mut left = entry.shards;
+        left.remove(shard);
+        if left.is_empty() {
+            self.exact.remove(place(hash), |entry| entry.hash == hash);
+        } else {
+            entry.shards = left;
         }
     }
 
@@ -115,7 +125,7 @@ impl InterestIndex {
     /// Where a message of this topic has to go: every shard with a matching filter, and seldom one without.
     pub fn shards(&self, topic: TopicName<'_>) -> ShardSet {
         let hash = self.hash(topic.as_str());
-        let exact = self.exact.find(hash, |entry| entry.hash == hash);
+        let exact = self.exact.find(place(hash), |entry| entry.hash == hash);
         let mut shards = exact.map_or(ShardSet::EMPTY, |entry| entry.shards);
         let whole = self.wildcard.walk(topic, |more| shards = shards.union(*more));
         if !whole {
@@ -129,8 +139,13 @@ impl InterestIndex {
     }
 
     fn hash(&self, text: &str) -> u64 {
-        hash::of_bytes(&self.keys, text.as_bytes())
+        let hash = hash::of_bytes(&self.keys, text.as_bytes());
+        if place(hash) == 0 { hash | 1 << 32 } else { hash }
     }
+}
+
+const fn place(hash: u64) -> u32 {
+    (hash >> 32) as u32
 }
 
 /// Counts down; `false` if nothing was counted.

@@ -136,7 +136,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn items_are_found_where_they_are(changes in prop::collection::vec((0u32..120, 0u8..3, 0usize..120), 0..800)) {
+        fn items_are_found_where_they_are(changes in prop::collection::vec((0u32..120, 0u8..3, 0usize..120), 0..400)) {
             let mut list = KeyedVec::new();
             for (key, change, other) in changes {
                 match (list.find(key), change) {

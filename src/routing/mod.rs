@@ -7,6 +7,7 @@ mod hash;
 mod index_table;
 mod interest;
 mod keyed_vec;
+mod line_table;
 mod matches;
 mod pool;
 mod retained;

@@ -204,7 +204,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #![proptest_config(ProptestConfig::with_cases(1000))]
         #[test]
         fn what_is_there_throughout_is_visited_exactly_once(
             topics in prop::collection::btree_set(topic_text(), 0..60),

@@ -58,12 +58,7 @@ pub struct SharedGroups {
 impl SharedGroups {
     pub fn new(seed: u64) -> Self {
         let keys = hash::keyed(seed);
-        Self {
-            groups: Pool::new(),
-            by_name: IndexTable::default(),
-            of_session: HashMap::with_hasher(keys.clone()),
-            keys,
-        }
+        Self { groups: Pool::new(), by_name: IndexTable::new(), of_session: HashMap::with_hasher(keys.clone()), keys }
     }
 
     pub fn len(&self) -> usize {

@@ -123,7 +123,7 @@ impl<T: Copy + Default + PartialEq + Debug> Trie<T> {
         let mut nodes = Pool::new();
         let root = nodes.insert(Node::new(NO_NODE, ""));
         debug_assert_eq!(root, ROOT);
-        Self { keys: hash::keyed(seed), nodes, edges: IndexTable::default() }
+        Self { keys: hash::keyed(seed), nodes, edges: IndexTable::new() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
