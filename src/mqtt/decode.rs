@@ -143,10 +143,13 @@ fn connect<'a>(reader: &mut Reader<'a>, frame: &Frame<'a>) -> Result<Connect<'a>
     let clean_start = flags & CLEAN_START_FLAG != 0;
     check_client_id(client_id, version, clean_start)?;
     let will = if flags & WILL_FLAG == 0 { None } else { Some(will(reader, flags, version)?) };
+    // MQTT 3.1: where the packet ends before a field that a flag announces, the field counts as left out.
+    let is_there =
+        |flag: u8, reader: &Reader<'_>| flags & flag != 0 && !(version == Version::V3_1 && reader.is_empty());
     // [MQTT-3.1.2-16] [MQTT-3.1.2-17]
-    let user_name = if flags & USER_NAME_FLAG == 0 { None } else { Some(reader.text()?) };
+    let user_name = if is_there(USER_NAME_FLAG, reader) { Some(reader.text()?) } else { None };
     // [MQTT-3.1.2-18] [MQTT-3.1.2-19]
-    let password = if flags & PASSWORD_FLAG == 0 { None } else { Some(reader.binary()?) };
+    let password = if is_there(PASSWORD_FLAG, reader) { Some(reader.binary()?) } else { None };
     Ok(Connect { version, clean_start, keep_alive_secs, client_id, will, user_name, password, properties })
 }
 
@@ -266,7 +269,12 @@ impl<'a> FilterRequest<'a> {
             return Err(ProtocolViolation::NoLocalOnSharedSubscription.into());
         }
         let retain_as_published = options & 0b1000 != 0;
-        let qos = QoS::from_u8(qos).ok_or(Malformed::QoS3)?;
+        // 3.8.3.1 makes it a Protocol Error; in 3.1.1 it is malformed. [MQTT3-3.8.3-4]
+        let qos = match QoS::from_u8(qos) {
+            Some(qos) => qos,
+            None if version == Version::V5 => return Err(ProtocolViolation::MaximumQoS3.into()),
+            None => return Err(Malformed::QoS3.into()),
+        };
         Ok(Self { filter, qos, no_local, retain_as_published, retain_handling })
     }
 }

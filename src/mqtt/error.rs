@@ -48,6 +48,8 @@ pub enum ProtocolViolation {
     PacketIdentifierZero,
     /// SUBSCRIBE or UNSUBSCRIBE without a filter. [MQTT-3.8.3-2] [MQTT-3.10.3-2]
     NoFilters,
+    /// SUBSCRIBE of 5.0 with a Maximum QoS of 3; elsewhere, QoS 3 is malformed.
+    MaximumQoS3,
     /// Retain Handling 3.
     RetainHandling,
     /// [MQTT-3.8.3-4]
