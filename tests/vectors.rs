@@ -1,5 +1,7 @@
 //! Every packet of tests/vectors gives the answer that its line names, whole, cut anywhere, or in two pieces.
 
+#![allow(clippy::unwrap_used, reason = "what cannot be unwrapped is a failure")]
+
 use std::collections::HashSet;
 
 use thrum::mqtt::{Error, Packet, Progress, Sender, Version, decode, encode, frame};
