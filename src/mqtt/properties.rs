@@ -204,6 +204,7 @@ impl<'a> Properties<'a> {
     pub const EMPTY: Properties<'static> = Properties { bytes: &[], present: 0 };
 
     /// Reads the length and the properties behind it.
+    #[inline]
     pub(super) fn read(reader: &mut Reader<'a>, place: Place, sender: Sender) -> Result<Self, Error> {
         let length = reader.variable_byte_integer()?;
         if length == 0 {
