@@ -66,9 +66,9 @@ pub enum ProtocolViolation {
     PacketFromWrongSide,
     /// A packet that may not come now.
     UnexpectedPacket,
-    /// The Remaining Length announces more than the receiver takes. [MQTT-3.1.2-24]
+    /// The Remaining Length announces more than the receiver takes. [MQTT-3.2.2-15]
     PacketTooLarge,
-    /// [MQTT-3.3.4-8]
+    /// [MQTT-3.3.4-7] [MQTT-3.3.4-9]
     ReceiveMaximumExceeded,
     /// [MQTT-3.14.2-2]
     SessionExpiryFromZero,
