@@ -12,11 +12,21 @@ use super::topic::{SharedFilter, TopicError, TopicName};
 use super::wire::Reader;
 
 /// Reads the packet of `frame`. A CONNECT tells its own version; for all others it is that of the connection.
+#[inline]
 pub fn decode<'a>(frame: &Frame<'a>, version: Version, sender: Sender) -> Result<Packet<'a>, Error> {
-    let packet_type = PacketType::of(frame.first_byte).ok_or(Malformed::ReservedPacketType)?;
-    if packet_type == PacketType::Publish {
-        return decode_publish(frame, version, sender).map(Packet::Publish);
+    match PacketType::of(frame.first_byte) {
+        Some(PacketType::Publish) => decode_publish(frame, version, sender).map(Packet::Publish),
+        Some(packet_type) => decode_other(frame, packet_type, version, sender),
+        None => Err(Malformed::ReservedPacketType.into()),
     }
+}
+
+fn decode_other<'a>(
+    frame: &Frame<'a>,
+    packet_type: PacketType,
+    version: Version,
+    sender: Sender,
+) -> Result<Packet<'a>, Error> {
     if packet_type == PacketType::Auth && version != Version::V5 {
         return Err(Malformed::ReservedPacketType.into());
     }
@@ -24,26 +34,24 @@ pub fn decode<'a>(frame: &Frame<'a>, version: Version, sender: Sender) -> Result
     if !may_send(sender, packet_type, version) {
         return Err(ProtocolViolation::PacketFromWrongSide.into());
     }
-    let mut reader = Reader::new(frame.body);
-    let packet = match packet_type {
-        PacketType::Connect => Packet::Connect(connect(&mut reader, frame)?),
-        PacketType::ConnAck => Packet::ConnAck(conn_ack(&mut reader, version)?),
-        PacketType::Publish => unreachable!("decoded above"),
-        PacketType::PubAck => Packet::Ack(AckType::PubAck, ack(&mut reader, AckType::PubAck, version, sender)?),
-        PacketType::PubRec => Packet::Ack(AckType::PubRec, ack(&mut reader, AckType::PubRec, version, sender)?),
-        PacketType::PubRel => Packet::Ack(AckType::PubRel, ack(&mut reader, AckType::PubRel, version, sender)?),
-        PacketType::PubComp => Packet::Ack(AckType::PubComp, ack(&mut reader, AckType::PubComp, version, sender)?),
-        PacketType::Subscribe => return subscribe(reader, version).map(Packet::Subscribe),
-        PacketType::SubAck => return sub_ack(reader, version).map(Packet::SubAck),
-        PacketType::Unsubscribe => return unsubscribe(reader, version).map(Packet::Unsubscribe),
-        PacketType::UnsubAck => return unsub_ack(reader, version).map(Packet::UnsubAck),
-        PacketType::PingReq => Packet::PingReq,
-        PacketType::PingResp => Packet::PingResp,
-        PacketType::Disconnect => Packet::Disconnect(disconnect(&mut reader, version, sender)?),
-        PacketType::Auth => Packet::Auth(auth(&mut reader, sender)?),
-    };
-    reader.end()?;
-    Ok(packet)
+    let reader = Reader::new(frame.body);
+    match packet_type {
+        PacketType::Connect => connect(reader, frame).map(Packet::Connect),
+        PacketType::ConnAck => conn_ack(reader, version).map(Packet::ConnAck),
+        PacketType::Publish => unreachable!("decoded apart"),
+        PacketType::PubAck => ack(reader, AckType::PubAck, version, sender),
+        PacketType::PubRec => ack(reader, AckType::PubRec, version, sender),
+        PacketType::PubRel => ack(reader, AckType::PubRel, version, sender),
+        PacketType::PubComp => ack(reader, AckType::PubComp, version, sender),
+        PacketType::Subscribe => subscribe(reader, version).map(Packet::Subscribe),
+        PacketType::SubAck => sub_ack(reader, version).map(Packet::SubAck),
+        PacketType::Unsubscribe => unsubscribe(reader, version).map(Packet::Unsubscribe),
+        PacketType::UnsubAck => unsub_ack(reader, version).map(Packet::UnsubAck),
+        PacketType::PingReq => reader.end().map(|()| Packet::PingReq),
+        PacketType::PingResp => reader.end().map(|()| Packet::PingResp),
+        PacketType::Disconnect => disconnect(reader, version, sender).map(Packet::Disconnect),
+        PacketType::Auth => auth(reader, sender).map(Packet::Auth),
+    }
 }
 
 /// The reserved flags of the fixed header, and a Remaining Length that is no longer than it must be.
@@ -82,6 +90,7 @@ fn packet_id(reader: &mut Reader<'_>) -> Result<PacketId, Error> {
     PacketId::new(reader.u16()?).ok_or(ProtocolViolation::PacketIdentifierZero.into())
 }
 
+#[inline]
 fn properties<'a>(
     reader: &mut Reader<'a>,
     version: Version,
@@ -131,22 +140,26 @@ const WILL_FLAG: u8 = 0x04;
 const CLEAN_START_FLAG: u8 = 0x02;
 const RESERVED_FLAG: u8 = 0x01;
 
-fn connect<'a>(reader: &mut Reader<'a>, frame: &Frame<'a>) -> Result<Connect<'a>, Error> {
-    let version = protocol_version(reader)?;
+fn connect<'a>(mut reader: Reader<'a>, frame: &Frame<'a>) -> Result<Connect<'a>, Error> {
+    let version = protocol_version(&mut reader)?;
     check_length_encoding(frame, version)?;
     let flags = reader.u8()?;
     check_connect_flags(flags, version)?;
     let keep_alive_secs = reader.u16()?;
-    let properties = properties(reader, version, Place::Connect, Sender::Client)?;
+    let properties = properties(&mut reader, version, Place::Connect, Sender::Client)?;
     // [MQTT-3.1.3-1]: the fields are in the order client identifier, will, user name, password.
     let client_id = reader.text()?;
     let clean_start = flags & CLEAN_START_FLAG != 0;
     check_client_id(client_id, version, clean_start)?;
-    let will = if flags & WILL_FLAG == 0 { None } else { Some(will(reader, flags, version)?) };
+    let will = if flags & WILL_FLAG == 0 { None } else { Some(will(&mut reader, flags, version)?) };
+    // MQTT 3.1: where the packet ends before a field that a flag announces, the field counts as left out.
+    let is_there =
+        |flag: u8, reader: &Reader<'_>| flags & flag != 0 && !(version == Version::V3_1 && reader.is_empty());
     // [MQTT-3.1.2-16] [MQTT-3.1.2-17]
-    let user_name = if flags & USER_NAME_FLAG == 0 { None } else { Some(reader.text()?) };
+    let user_name = if is_there(USER_NAME_FLAG, &reader) { Some(reader.text()?) } else { None };
     // [MQTT-3.1.2-18] [MQTT-3.1.2-19]
-    let password = if flags & PASSWORD_FLAG == 0 { None } else { Some(reader.binary()?) };
+    let password = if is_there(PASSWORD_FLAG, &reader) { Some(reader.binary()?) } else { None };
+    reader.end()?;
     Ok(Connect { version, clean_start, keep_alive_secs, client_id, will, user_name, password, properties })
 }
 
@@ -209,7 +222,7 @@ fn will<'a>(reader: &mut Reader<'a>, flags: u8, version: Version) -> Result<Will
     Ok(Will { qos, retain: flags & WILL_RETAIN_FLAG != 0, topic, payload, properties })
 }
 
-fn conn_ack<'a>(reader: &mut Reader<'a>, version: Version) -> Result<ConnAck<'a>, Error> {
+fn conn_ack(mut reader: Reader<'_>, version: Version) -> Result<ConnAck<'_>, Error> {
     let flags = reader.u8()?;
     // [MQTT-3.2.2-1]; the byte is reserved in MQTT 3.1.
     if flags > 1 && version != Version::V3_1 {
@@ -227,26 +240,43 @@ fn conn_ack<'a>(reader: &mut Reader<'a>, version: Version) -> Result<ConnAck<'a>
     if session_present && reason != ReasonCode::Success {
         return Err(ProtocolViolation::SessionPresentInRefusal.into());
     }
-    let properties = properties(reader, version, Place::ConnAck, Sender::Server)?;
+    let properties = properties(&mut reader, version, Place::ConnAck, Sender::Server)?;
+    reader.end()?;
     Ok(ConnAck { session_present, reason, properties })
 }
 
 #[inline]
-fn ack<'a>(reader: &mut Reader<'a>, ack_type: AckType, version: Version, sender: Sender) -> Result<Ack<'a>, Error> {
-    let packet_id = packet_id(reader)?;
-    let mut ack = Ack { packet_id, reason: ReasonCode::Success, properties: Properties::EMPTY };
+fn ack(mut reader: Reader<'_>, ack_type: AckType, version: Version, sender: Sender) -> Result<Packet<'_>, Error> {
+    let packet_id = packet_id(&mut reader)?;
     // A reason code of zero and no properties may be left out.
-    if reader.is_empty() || version != Version::V5 {
-        return Ok(ack);
+    if reader.is_empty() {
+        let ack = Ack { packet_id, reason: ReasonCode::Success, properties: Properties::EMPTY };
+        return Ok(Packet::Ack(ack_type, ack));
     }
-    ack.reason = reason(reader, |reason| match ack_type {
+    if version != Version::V5 {
+        return Err(Malformed::TrailingBytes.into());
+    }
+    let (reason, properties) = reason_and_properties(reader, Place::PublishAck, sender, |reason| match ack_type {
         AckType::PubAck | AckType::PubRec => reason.is_for_publish_receipt(),
         AckType::PubRel | AckType::PubComp => reason.is_for_publish_release(),
     })?;
-    if !reader.is_empty() {
-        ack.properties = Properties::read(reader, Place::PublishAck, sender)?;
+    Ok(Packet::Ack(ack_type, Ack { packet_id, reason, properties }))
+}
+
+/// What ends PUBACK and its like, and DISCONNECT, of 5.0: a reason code, and properties that may be left out.
+fn reason_and_properties(
+    mut reader: Reader<'_>,
+    place: Place,
+    sender: Sender,
+    belongs: impl Fn(ReasonCode) -> bool,
+) -> Result<(ReasonCode, Properties<'_>), Error> {
+    let reason = reason(&mut reader, belongs)?;
+    if reader.is_empty() {
+        return Ok((reason, Properties::EMPTY));
     }
-    Ok(ack)
+    let properties = Properties::read(&mut reader, place, sender)?;
+    reader.end()?;
+    Ok((reason, properties))
 }
 
 fn reason(reader: &mut Reader<'_>, belongs: impl Fn(ReasonCode) -> bool) -> Result<ReasonCode, Error> {
@@ -275,7 +305,12 @@ impl<'a> FilterRequest<'a> {
             return Err(ProtocolViolation::NoLocalOnSharedSubscription.into());
         }
         let retain_as_published = options & 0b1000 != 0;
-        let qos = QoS::from_u8(qos).ok_or(Malformed::QoS3)?;
+        // 3.8.3.1 makes it a Protocol Error; in 3.1.1 it is malformed. [MQTT3-3.8.3-4]
+        let qos = match QoS::from_u8(qos) {
+            Some(qos) => qos,
+            None if version == Version::V5 => return Err(ProtocolViolation::MaximumQoS3.into()),
+            None => return Err(Malformed::QoS3.into()),
+        };
         Ok(Self { filter, qos, no_local, retain_as_published, retain_handling })
     }
 }
@@ -342,24 +377,24 @@ fn is_unsuback_code(code: u8) -> bool {
     ReasonCode::from_u8(code).is_some_and(ReasonCode::is_for_unsuback)
 }
 
-fn disconnect<'a>(reader: &mut Reader<'a>, version: Version, sender: Sender) -> Result<Disconnect<'a>, Error> {
-    let mut disconnect = Disconnect { reason: ReasonCode::Success, properties: Properties::EMPTY };
-    if reader.is_empty() || version != Version::V5 {
-        return Ok(disconnect);
+fn disconnect(reader: Reader<'_>, version: Version, sender: Sender) -> Result<Disconnect<'_>, Error> {
+    if reader.is_empty() {
+        return Ok(Disconnect { reason: ReasonCode::Success, properties: Properties::EMPTY });
     }
-    disconnect.reason = reason(reader, ReasonCode::is_for_disconnect)?;
-    if !reader.is_empty() {
-        disconnect.properties = Properties::read(reader, Place::Disconnect, sender)?;
+    if version != Version::V5 {
+        return Err(Malformed::TrailingBytes.into());
     }
-    Ok(disconnect)
+    let (reason, properties) = reason_and_properties(reader, Place::Disconnect, sender, ReasonCode::is_for_disconnect)?;
+    Ok(Disconnect { reason, properties })
 }
 
-fn auth<'a>(reader: &mut Reader<'a>, sender: Sender) -> Result<Auth<'a>, Error> {
+fn auth(mut reader: Reader<'_>, sender: Sender) -> Result<Auth<'_>, Error> {
     let mut auth = Auth { reason: ReasonCode::Success, properties: Properties::EMPTY };
     if !reader.is_empty() {
-        auth.reason = reason(reader, ReasonCode::is_for_auth)?;
-        auth.properties = Properties::read(reader, Place::Auth, sender)?;
+        auth.reason = reason(&mut reader, ReasonCode::is_for_auth)?;
+        auth.properties = Properties::read(&mut reader, Place::Auth, sender)?;
     }
+    reader.end()?;
     if !auth.properties.contains(PropertyId::AuthenticationMethod) {
         return Err(ProtocolViolation::NoAuthenticationMethod.into());
     }

@@ -6,7 +6,8 @@ use super::packet::{
 };
 use super::properties::Properties;
 use super::reason::ReasonCode;
-use super::wire::{put_binary, put_variable_byte_integer, variable_byte_integer_len};
+use super::wire::{put_binary, put_fixed_header, variable_byte_integer_len};
+use crate::base::limits::FIXED_HEADER_BYTES_MAX;
 
 /// Appends `packet` as `version` writes it; a CONNECT is written in its own version. What a version does not have
 /// (properties, reason codes) is left out.
@@ -158,9 +159,9 @@ fn put_publish(publish: &Publish<'_>, version: Version, out: &mut Vec<u8>) {
     let id_len = if publish.delivery.qos() == QoS::AtMostOnce { 0 } else { 2 };
     let properties_len = if version == Version::V5 { publish.properties.encoded_len() } else { 0 };
     let length = 2 + topic.len() + id_len + properties_len + publish.payload.len();
-    out.reserve(length + 5);
-    out.push(publish_first_byte(publish.dup, publish.delivery.qos(), publish.retain));
-    put_variable_byte_integer(out, length as u32);
+    out.reserve(length + FIXED_HEADER_BYTES_MAX);
+    let first_byte = publish_first_byte(publish.dup, publish.delivery.qos(), publish.retain);
+    put_fixed_header(out, first_byte, length as u32);
     put_binary(out, topic.as_bytes());
     put_delivery_id(publish.delivery, out);
     put_properties(&publish.properties, version, out);

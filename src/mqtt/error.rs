@@ -48,6 +48,8 @@ pub enum ProtocolViolation {
     PacketIdentifierZero,
     /// SUBSCRIBE or UNSUBSCRIBE without a filter. [MQTT-3.8.3-2] [MQTT-3.10.3-2]
     NoFilters,
+    /// SUBSCRIBE of 5.0 with a Maximum QoS of 3; elsewhere, QoS 3 is malformed.
+    MaximumQoS3,
     /// Retain Handling 3.
     RetainHandling,
     /// [MQTT-3.8.3-4]
@@ -64,9 +66,9 @@ pub enum ProtocolViolation {
     PacketFromWrongSide,
     /// A packet that may not come now.
     UnexpectedPacket,
-    /// The Remaining Length announces more than the receiver takes. [MQTT-3.1.2-24]
+    /// The Remaining Length announces more than the receiver takes. [MQTT-3.2.2-15]
     PacketTooLarge,
-    /// [MQTT-3.3.4-8]
+    /// [MQTT-3.3.4-7] [MQTT-3.3.4-9]
     ReceiveMaximumExceeded,
     /// [MQTT-3.14.2-2]
     SessionExpiryFromZero,

@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 use super::properties::Properties;
 use super::reason::ReasonCode;
 use super::topic::{SharedFilter, TopicName};
-use super::wire::Reader;
+use super::wire::{Reader, put_binary};
 
 /// [MQTT-2.2.1-3]
 pub type PacketId = NonZeroU16;
@@ -135,6 +135,21 @@ pub struct Subscribe<'a> {
 }
 
 impl<'a> Subscribe<'a> {
+    /// A SUBSCRIBE of ours. The requests are written into `buffer`, which must be empty, and there must be one.
+    pub fn new(
+        packet_id: PacketId,
+        properties: Properties<'a>,
+        requests: &[FilterRequest<'_>],
+        buffer: &'a mut Vec<u8>,
+    ) -> Self {
+        debug_assert!(buffer.is_empty() && !requests.is_empty());
+        for request in requests {
+            put_filter(&request.filter, buffer);
+            buffer.push(request.options());
+        }
+        Self { packet_id, properties, filters: buffer }
+    }
+
     /// The requests, of which there is at least one, in their order.
     pub fn filters(&self) -> impl Iterator<Item = FilterRequest<'a>> + use<'a> {
         let mut reader = Reader::new(self.filters);
@@ -162,6 +177,24 @@ pub struct FilterRequest<'a> {
     pub retain_handling: RetainHandling,
 }
 
+impl FilterRequest<'_> {
+    /// The Subscription Options; before 5.0 the Requested QoS alone is there, and all else is zero.
+    const fn options(&self) -> u8 {
+        self.qos as u8
+            | (self.no_local as u8) << 2
+            | (self.retain_as_published as u8) << 3
+            | (self.retain_handling as u8) << 4
+    }
+}
+
+fn put_filter(filter: &SharedFilter<'_>, out: &mut Vec<u8>) {
+    let text = filter.filter.as_str();
+    match filter.group {
+        Some(group) => put_binary(out, format!("$share/{group}/{text}").as_bytes()),
+        None => put_binary(out, text.as_bytes()),
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SubAck<'a> {
     pub packet_id: PacketId,
@@ -178,6 +211,20 @@ pub struct Unsubscribe<'a> {
 }
 
 impl<'a> Unsubscribe<'a> {
+    /// An UNSUBSCRIBE of ours. The filters are written into `buffer`, which must be empty, and there must be one.
+    pub fn new(
+        packet_id: PacketId,
+        properties: Properties<'a>,
+        filters: &[SharedFilter<'_>],
+        buffer: &'a mut Vec<u8>,
+    ) -> Self {
+        debug_assert!(buffer.is_empty() && !filters.is_empty());
+        for filter in filters {
+            put_filter(filter, buffer);
+        }
+        Self { packet_id, properties, filters: buffer }
+    }
+
     /// The filters, of which there is at least one, in their order.
     pub fn filters(&self) -> impl Iterator<Item = SharedFilter<'a>> + use<'a> {
         let mut reader = Reader::new(self.filters);

@@ -204,6 +204,7 @@ impl<'a> Properties<'a> {
     pub const EMPTY: Properties<'static> = Properties { bytes: &[], present: 0 };
 
     /// Reads the length and the properties behind it.
+    #[inline]
     pub(super) fn read(reader: &mut Reader<'a>, place: Place, sender: Sender) -> Result<Self, Error> {
         let length = reader.variable_byte_integer()?;
         if length == 0 {
@@ -335,8 +336,8 @@ impl<'a> Properties<'a> {
     }
 }
 
-/// [MQTT-3.1.2-18] and its like: User Property may be there several times, and so may the Subscription Identifier of a
-/// PUBLISH, one for each subscription that matched.
+/// User Property may be there several times, and so may the Subscription Identifier of a PUBLISH, one for each
+/// subscription that matched. [MQTT-3.3.4-4]
 fn may_repeat(id: PropertyId, place: Place) -> bool {
     id == PropertyId::UserProperty || id == PropertyId::SubscriptionIdentifier && place == Place::Publish
 }

@@ -13,8 +13,9 @@ use super::encode::{publish_first_byte, put_delivery_id};
 use super::packet::{Delivery, QoS, Version};
 use super::properties::{Properties, PropertyId};
 use super::topic::TopicName;
-use super::wire::{put_binary, put_variable_byte_integer, variable_byte_integer_len};
+use super::wire::{put_binary, put_fixed_header, put_variable_byte_integer, variable_byte_integer_len};
 use crate::base::SubscriptionId;
+use crate::base::limits::FIXED_HEADER_BYTES_MAX;
 
 /// Where the parts of a stored body begin.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -104,78 +105,85 @@ impl<'a> PublishBody<'a> {
         &self.bytes[self.layout.payload_at as usize..]
     }
 
+    fn forwarded_len(&self) -> usize {
+        (self.layout.payload_at - self.layout.forwarded_at) as usize
+    }
+
     /// The length of the whole packet that [`Self::put_copy`] makes, payload included.
     pub fn copy_len(&self, copy: &PublishCopy<'_>) -> usize {
-        let length = self.remaining_length(copy);
+        let length = self.remaining_length(copy, own_properties_len(copy));
         1 + variable_byte_integer_len(length as u32) + length
     }
 
-    fn remaining_length(&self, copy: &PublishCopy<'_>) -> usize {
+    #[inline]
+    fn remaining_length(&self, copy: &PublishCopy<'_>, own_len: usize) -> usize {
         let id = if copy.delivery.qos() == QoS::AtMostOnce { 0 } else { 2 };
         let head = match copy.alias {
             TopicAlias::Use(_) => 2,
             _ => self.layout.properties_at as usize,
         };
-        head + id + self.tail_len(copy)
+        let own = match own_len {
+            0 => 0,
+            _ => variable_byte_integer_len((own_len + self.forwarded_len()) as u32) + own_len,
+        };
+        head + id + own + self.bytes.len() - self.tail_at(copy.version, own_len)
     }
 
-    fn tail_len(&self, copy: &PublishCopy<'_>) -> usize {
-        if copy.version != Version::V5 {
-            return self.bytes.len() - self.layout.payload_at as usize;
-        }
-        let own = own_properties_len(copy);
-        if own == 0 {
-            return self.bytes.len() - self.layout.properties_at as usize;
-        }
-        let properties = own + (self.layout.payload_at - self.layout.forwarded_at) as usize;
-        variable_byte_integer_len(properties as u32) + properties + self.payload().len()
+    /// Where the shared bytes go on behind the copy's own parts.
+    #[inline]
+    const fn tail_at(&self, version: Version, own_len: usize) -> usize {
+        let at = match (version, own_len) {
+            (Version::V5, 0) => self.layout.properties_at,
+            (Version::V5, _) => self.layout.forwarded_at,
+            _ => self.layout.payload_at,
+        };
+        at as usize
     }
 
     /// Appends a subscriber's copy. With `payload_apart` the payload is left for the caller to send by reference.
     #[inline]
     pub fn put_copy(&self, copy: &PublishCopy<'_>, payload_apart: bool, out: &mut Vec<u8>) {
-        let length = self.remaining_length(copy);
-        out.reserve(length + 5);
-        out.push(publish_first_byte(copy.dup, copy.delivery.qos(), copy.retain));
-        put_variable_byte_integer(out, length as u32);
+        let own_len = own_properties_len(copy);
+        let length = self.remaining_length(copy, own_len);
+        out.reserve(length + FIXED_HEADER_BYTES_MAX);
+        put_fixed_header(out, publish_first_byte(copy.dup, copy.delivery.qos(), copy.retain), length as u32);
         match copy.alias {
             TopicAlias::Use(_) => out.extend_from_slice(&[0, 0]),
             _ => out.extend_from_slice(self.head()),
         }
         put_delivery_id(copy.delivery, out);
+        if own_len != 0 {
+            put_variable_byte_integer(out, (own_len + self.forwarded_len()) as u32);
+            put_own_properties(copy, out);
+        }
         let end = if payload_apart { self.layout.payload_at as usize } else { self.bytes.len() };
-        let tail = if copy.version != Version::V5 {
-            self.layout.payload_at
-        } else if own_properties_len(copy) == 0 {
-            self.layout.properties_at
-        } else {
-            self.put_own_properties(copy, out);
-            self.layout.forwarded_at
-        };
-        out.extend_from_slice(&self.bytes[tail as usize..end]);
-    }
-
-    /// The property length, and the properties that only this copy has.
-    fn put_own_properties(&self, copy: &PublishCopy<'_>, out: &mut Vec<u8>) {
-        let forwarded = (self.layout.payload_at - self.layout.forwarded_at) as usize;
-        put_variable_byte_integer(out, (own_properties_len(copy) + forwarded) as u32);
-        if let Some(secs) = copy.expiry_secs {
-            out.push(PropertyId::MessageExpiryInterval as u8);
-            out.extend_from_slice(&secs.to_be_bytes());
-        }
-        if let TopicAlias::Set(alias) | TopicAlias::Use(alias) = copy.alias {
-            out.push(PropertyId::TopicAlias as u8);
-            out.extend_from_slice(&alias.to_be_bytes());
-        }
-        // [MQTT-3.3.4-3] [MQTT-3.3.4-4]
-        for id in copy.subscription_ids {
-            out.push(PropertyId::SubscriptionIdentifier as u8);
-            put_variable_byte_integer(out, id.get());
-        }
+        out.extend_from_slice(&self.bytes[self.tail_at(copy.version, own_len)..end]);
     }
 }
 
+/// The properties that only this copy has.
+fn put_own_properties(copy: &PublishCopy<'_>, out: &mut Vec<u8>) {
+    if let Some(secs) = copy.expiry_secs {
+        out.push(PropertyId::MessageExpiryInterval as u8);
+        out.extend_from_slice(&secs.to_be_bytes());
+    }
+    if let TopicAlias::Set(alias) | TopicAlias::Use(alias) = copy.alias {
+        out.push(PropertyId::TopicAlias as u8);
+        out.extend_from_slice(&alias.to_be_bytes());
+    }
+    // [MQTT-3.3.4-3] [MQTT-3.3.4-4]
+    for id in copy.subscription_ids {
+        out.push(PropertyId::SubscriptionIdentifier as u8);
+        put_variable_byte_integer(out, id.get());
+    }
+}
+
+/// None before 5.0.
+#[inline]
 fn own_properties_len(copy: &PublishCopy<'_>) -> usize {
+    if copy.version != Version::V5 {
+        return 0;
+    }
     let expiry = if copy.expiry_secs.is_some() { 5 } else { 0 };
     let alias = if copy.alias == TopicAlias::None { 0 } else { 3 };
     let ids: usize = copy.subscription_ids.iter().map(|id| 1 + variable_byte_integer_len(id.get())).sum();

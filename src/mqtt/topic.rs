@@ -21,18 +21,22 @@ pub enum TopicError {
 pub struct TopicName<'a>(&'a str);
 
 impl<'a> TopicName<'a> {
+    #[inline]
     pub fn new(text: &'a str) -> Result<Self, TopicError> {
         if text.is_empty() {
             return Err(TopicError::Empty);
         }
-        for byte in text.bytes() {
-            match byte {
-                b'+' | b'#' => return Err(TopicError::WildcardInName),
-                0 => return Err(TopicError::Nul),
-                _ => {}
-            }
+        // Without a branch in it, the loop looks at many bytes at once.
+        let suspect = text.bytes().fold(false, |found, byte| found | matches!(byte, b'+' | b'#' | 0));
+        if suspect { Err(Self::fault(text)) } else { Ok(Self(text)) }
+    }
+
+    #[cold]
+    fn fault(text: &str) -> TopicError {
+        match text.bytes().find(|byte| matches!(byte, b'+' | b'#' | 0)) {
+            Some(0) => TopicError::Nul,
+            _ => TopicError::WildcardInName,
         }
-        Ok(Self(text))
     }
 
     /// A text that was a topic name before it was stored.

@@ -50,7 +50,18 @@ impl<'a> Reader<'a> {
     }
 
     /// [MQTT-1.5.5-1]
+    #[inline]
     pub(super) fn variable_byte_integer(&mut self) -> Result<u32, Error> {
+        match *self.rest {
+            [byte @ ..0x80, ref rest @ ..] => {
+                self.rest = rest;
+                Ok(u32::from(byte))
+            }
+            _ => self.long_variable_byte_integer(),
+        }
+    }
+
+    fn long_variable_byte_integer(&mut self) -> Result<u32, Error> {
         let mut value = 0;
         for shift in [0, 7, 14, 21] {
             let byte = self.u8()?;
@@ -96,6 +107,19 @@ pub(super) const fn variable_byte_integer_len(value: u32) -> usize {
         0x80..=0x3fff => 2,
         0x4000..=0x1f_ffff => 3,
         _ => 4,
+    }
+}
+
+/// A fixed header: most take two bytes.
+#[inline]
+pub(super) fn put_fixed_header(out: &mut Vec<u8>, first_byte: u8, length: u32) {
+    match length {
+        0..=0x7f => out.extend_from_slice(&[first_byte, length as u8]),
+        0x80..=0x3fff => out.extend_from_slice(&[first_byte, length as u8 | 0x80, (length >> 7) as u8]),
+        _ => {
+            out.push(first_byte);
+            put_variable_byte_integer(out, length);
+        }
     }
 }
 
