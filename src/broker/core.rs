@@ -269,13 +269,15 @@ impl ShardCore {
     }
 
     fn on_sent(&mut self, now: Timestamp, conn: ConnId, bytes: usize, fx: &mut Effects) {
-        let room_below = self.options.output_bytes_max / 2;
+        // What waited for room goes on when half of it is free, not at every byte.
+        let room_below = (self.options.output_bytes_max / 2).max(1);
         let Some(connection) = self.connections.get_mut(conn) else { return };
         let before = connection.unsent;
         connection.unsent = before.saturating_sub(bytes as u32);
-        // What waited for room goes on when half of it is free, not at every byte.
-        let has_room_again = before >= room_below && connection.unsent < room_below;
-        if let (true, Some(slot)) = (has_room_again || connection.unsent == 0, connection.session) {
+        if before >= room_below
+            && connection.unsent < room_below
+            && let Some(slot) = connection.session
+        {
             self.pump(now, slot, fx);
         }
     }
