@@ -289,7 +289,7 @@ impl ShardCore {
         connect: &Connect<'_>,
         fx: &mut Effects,
     ) {
-        let keep_alive = self.keep_alive(connect.keep_alive_secs);
+        let keep_alive = self.keep_alive(connect);
         let connection = &mut self.connections[conn];
         connection.phase = connection.phase.on_accepted().expect("only who is being let in is accepted");
         connection.identity = identity;
@@ -313,10 +313,11 @@ impl ShardCore {
         self.tell_share_homes(slot, true, fx);
     }
 
-    fn keep_alive(&self, asked_secs: u16) -> KeepAlive {
-        let max = self.options.keep_alive_secs_max;
-        // [MQTT-3.1.2-21] before 5.0 the client cannot be told; it keeps its own.
-        KeepAlive::new(if max != 0 && (asked_secs == 0 || asked_secs > max) { max } else { asked_secs })
+    fn keep_alive(&self, connect: &Connect<'_>) -> KeepAlive {
+        let (max, asked_secs) = (self.options.keep_alive_secs_max, connect.keep_alive_secs);
+        let is_too_long = max != 0 && (asked_secs == 0 || asked_secs > max);
+        // [MQTT-3.2.2-22] before 5.0 the client cannot be told another one; it keeps its own.
+        KeepAlive::new(if is_too_long && connect.version == Version::V5 { max } else { asked_secs })
     }
 
     fn arm_will(&mut self, now: Timestamp, slot: u32, will: Option<&Will<'_>>, fx: &mut Effects) {
