@@ -49,8 +49,15 @@ fn accepts(bytes: &[u8], version: Version) {
 // [MQTT-3.1.0-1]
 #[test]
 fn the_first_packet_is_connect() {
-    let packets: [&[u8]; 5] =
-        [&[0x30, 4, 0, 1, b'a', 0], &[0xc0, 0], &[0xe0, 0], &[0x82, 7, 0, 1, 0, 0, 1, b'a', 0], &[0xf0, 0]];
+    // The first could be taken for a CONNECT by its body.
+    let packets: [&[u8]; 6] = [
+        b"\x30\x07\0\x04MQTT\x05",
+        &[0x30, 4, 0, 1, b'a', 0],
+        &[0xc0, 0],
+        &[0xe0, 0],
+        &[0x82, 7, 0, 1, 0, 0, 1, b'a', 0],
+        &[0xf0, 0],
+    ];
     for bytes in packets {
         let mut net = net_of(1);
         let client = sent(&mut net, Version::V5, bytes);

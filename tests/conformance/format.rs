@@ -2,8 +2,8 @@
 //! them.
 
 use crate::client::{
-    Ask, Got, Login, Message, all, bytes_of, expect_closed, expect_cut, net_of, next, packet, put_text, send_ack,
-    send_v5, subscribe, subscribe_bytes, take_message,
+    Ask, Got, Login, Message, all, bytes_of, expect_closed, expect_cut, net_of, next, packet, put_text, send_v5,
+    subscribe, subscribe_bytes, take_message,
 };
 use crate::net::{Client, Net};
 use thrum::mqtt::{ConnAck, Packet, Properties, PropertyId, QoS, ReasonCode, Version};
