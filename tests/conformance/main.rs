@@ -4,4 +4,6 @@
 mod net;
 
 mod client;
+mod connect;
+mod format;
 mod smoke;
