@@ -3,4 +3,7 @@
 #[path = "../common/net.rs"]
 mod net;
 
+mod client;
 mod smoke;
+mod subscribe;
+mod unsubscribe;
