@@ -7,3 +7,5 @@ mod client;
 mod connect;
 mod format;
 mod smoke;
+mod subscribe;
+mod unsubscribe;
