@@ -90,7 +90,6 @@ impl ShardCore {
         let alias_max = properties.two_byte(PropertyId::TopicAliasMaximum).unwrap_or(0);
         // [MQTT-3.1.2-26] [MQTT-3.1.2-27]
         connection.alias_max = alias_max.min(self.options.outbound_topic_alias_max);
-        connection.wants_problem_information = properties.flag(PropertyId::RequestProblemInformation).unwrap_or(true);
     }
 
     pub(super) fn on_verdict(&mut self, now: Timestamp, conn: ConnId, verdict: Verdict, fx: &mut Effects) {

@@ -139,9 +139,7 @@ impl ShardCore {
     pub fn handle(&mut self, now: Timestamp, input: Input<'_>, fx: &mut Effects) -> Consumed {
         match input {
             Input::Bytes { conn, bytes } => return self.receive(now, conn, bytes, fx),
-            Input::Packet { conn, packet } => {
-                let _ = self.on_packet(now, conn, packet, &[], fx);
-            }
+            Input::Packet { conn, packet } => return self.receive_packet(now, conn, packet, fx),
             Input::Opened { conn } => self.open(now, conn, fx),
             Input::Sent { conn, bytes } => self.on_sent(now, conn, bytes, fx),
             Input::Closed { conn } => self.on_closed(now, conn, fx),
@@ -175,7 +173,11 @@ impl ShardCore {
             if connection.phase == Phase::Closing {
                 return Consumed { bytes: bytes.len(), ..Consumed::default() };
             }
-            if connection.held {
+            if connection.unsent >= self.options.output_bytes_max.saturating_mul(2) {
+                // Who takes no answers may ask no more questions.
+                connection.is_choked = true;
+            }
+            if connection.held || connection.is_choked {
                 return Consumed { bytes: at, need: 0, held: true };
             }
             let bytes_max = match connection.phase {
@@ -197,6 +199,25 @@ impl ShardCore {
                 Err(error) => self.fail(now, conn, None, error, fx),
             }
         }
+    }
+
+    /// A packet that was decoded elsewhere. Held, it has to come again.
+    fn receive_packet(&mut self, now: Timestamp, conn: ConnId, packet: &Packet<'_>, fx: &mut Effects) -> Consumed {
+        let Some(connection) = self.connections.get_mut(conn) else { return Consumed::default() };
+        connection.last_received = now;
+        self.counters.packets_received += 1;
+        let mut whole = Vec::new();
+        if let Packet::Connect(connect) = packet {
+            crate::mqtt::encode(packet, connect.version, &mut whole);
+        }
+        let held = match self.on_packet(now, conn, packet, &whole, fx) {
+            Ok(flow) => flow == Flow::Hold,
+            Err(error) => {
+                self.fail(now, conn, None, error, fx);
+                false
+            }
+        };
+        Consumed { held, ..Consumed::default() }
     }
 
     #[inline]
@@ -274,10 +295,13 @@ impl ShardCore {
         let Some(connection) = self.connections.get_mut(conn) else { return };
         let before = connection.unsent;
         connection.unsent = before.saturating_sub(bytes as u32);
-        if before >= room_below
-            && connection.unsent < room_below
-            && let Some(slot) = connection.session
-        {
+        if before < room_below || connection.unsent >= room_below {
+            return;
+        }
+        if std::mem::take(&mut connection.is_choked) && !connection.held {
+            fx.resumed.push(conn);
+        }
+        if let Some(slot) = connection.session {
             self.pump(now, slot, fx);
         }
     }

@@ -134,12 +134,14 @@ impl ShardCore {
             self.acknowledge(conn, slot, AckKind::PubRec, id, Some(reason), fx);
             return Ok(());
         }
+        if !self.sessions[slot].inbound.holds(id) {
+            self.check_receive_max(conn, slot)?;
+        }
         match self.sessions[slot].inbound.receive_exactly_once(id) {
             // [MQTT-4.3.3-10] the message is not delivered again, and its answer is on its way.
             Received::DuplicatePending => {}
             Received::Duplicate => self.acknowledge(conn, slot, AckKind::PubRec, id, None, fx),
             Received::New => {
-                self.check_receive_max(conn, slot)?;
                 if self.is_admitted(slot, verdict, topic, fx) {
                     self.publish_and_acknowledge(now, conn, slot, publish, topic, (AckKind::PubRec, id), fx);
                 } else {
@@ -209,8 +211,12 @@ impl ShardCore {
             ReasonCode::TopicNameInvalid => Refusal::TopicTooDeep,
             _ => Refusal::PayloadFormat,
         });
-        let client_id = self.sessions[slot].client_id.clone();
-        fx.events.push(Event::PublishRefused { client_id, topic: topic.as_str().into(), reason });
+        let session = &self.sessions[slot];
+        let connection = session.conn.and_then(|conn| self.connections.get_mut(conn));
+        if connection.is_some_and(|connection| !std::mem::replace(&mut connection.told_refusal, true)) {
+            let client_id = session.client_id.clone();
+            fx.events.push(Event::PublishRefused { client_id, topic: topic.as_str().into(), reason });
+        }
         false
     }
 
