@@ -100,7 +100,7 @@ impl ShardCore {
                 }
             }
             Delivery::AtLeastOnce(id) => {
-                self.check_receive_max(conn, slot)?;
+                self.check_receive_max(conn, slot, 0)?;
                 if self.is_admitted(slot, verdict, topic, fx) {
                     self.publish_and_acknowledge(now, conn, slot, publish, topic, (AckKind::PubAck, id), fx);
                 } else {
@@ -139,7 +139,8 @@ impl ShardCore {
             Received::DuplicatePending => {}
             Received::Duplicate => self.acknowledge(conn, slot, AckKind::PubRec, id, None, fx),
             Received::New => {
-                self.check_receive_max(conn, slot)?;
+                // Its identifier counts already.
+                self.check_receive_max(conn, slot, 1)?;
                 if self.is_admitted(slot, verdict, topic, fx) {
                     self.publish_and_acknowledge(now, conn, slot, publish, topic, (AckKind::PubRec, id), fx);
                 } else {
@@ -150,11 +151,11 @@ impl ShardCore {
         Ok(())
     }
 
-    /// [MQTT-3.3.4-7] more publishes of QoS 1 and 2 than we said we take.
-    fn check_receive_max(&self, conn: ConnId, slot: u32) -> Result<(), Error> {
+    /// [MQTT-3.3.4-7] more publishes of QoS 1 and 2 than we said we take. `counted`: of this one itself.
+    fn check_receive_max(&self, conn: ConnId, slot: u32, counted: usize) -> Result<(), Error> {
         let max = usize::from(self.options.receive_max);
         let inbound = &self.sessions[slot].inbound;
-        let too_many = self.is_v5(conn) && inbound.unacknowledged() >= max;
+        let too_many = self.is_v5(conn) && inbound.unacknowledged() >= max + counted;
         // Before 5.0 there is no such limit but the number of identifiers.
         if too_many || inbound.acks_pending() >= PACKET_IDS_MAX {
             return Err(ProtocolViolation::ReceiveMaximumExceeded.into());
