@@ -58,6 +58,15 @@ pub struct ShardCore {
     pub(super) scratch: Vec<u8>,
 }
 
+/// See [`ShardCore::fullest`].
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Fullest {
+    pub queue_messages: usize,
+    pub queue_bytes: u64,
+    pub in_flight: usize,
+    pub unsent_bytes: u32,
+}
+
 /// Whether a connection goes on after a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Flow {
@@ -124,6 +133,30 @@ impl ShardCore {
     /// Timers, joins and questions under way: what must come to rest when nothing happens.
     pub fn unfinished_len(&self) -> usize {
         self.pending.len() + self.commits.len() + self.questions.len() + self.announcing.len()
+    }
+
+    /// Shared groups whose home is this shard.
+    pub fn groups_len(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Whether no other shard wants anything.
+    pub fn interest_is_empty(&self) -> bool {
+        self.interest.is_empty()
+    }
+
+    /// The most that any session or connection of this shard holds, of each thing that is bounded.
+    pub fn fullest(&self) -> Fullest {
+        let mut fullest = Fullest::default();
+        for (_, session) in self.sessions.iter() {
+            fullest.queue_messages = fullest.queue_messages.max(session.queue.len());
+            fullest.queue_bytes = fullest.queue_bytes.max(session.queue.bytes());
+            fullest.in_flight = fullest.in_flight.max(session.outbound.in_flight());
+        }
+        for conn in self.connections.ids() {
+            fullest.unsent_bytes = fullest.unsent_bytes.max(self.connections[conn].unsent);
+        }
+        fullest
     }
 
     pub fn timers_len(&self) -> usize {
