@@ -4,6 +4,9 @@
 mod net;
 
 mod client;
+mod connack;
 mod connect;
 mod format;
+mod session;
 mod smoke;
+mod will;
