@@ -4,8 +4,11 @@
 mod net;
 
 mod client;
+mod connack;
 mod connect;
 mod format;
+mod session;
 mod smoke;
 mod subscribe;
 mod unsubscribe;
+mod will;
