@@ -4,6 +4,8 @@
 mod net;
 
 mod client;
+mod retained;
+mod shared;
 mod smoke;
 mod subscribe;
 mod unsubscribe;
