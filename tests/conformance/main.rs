@@ -4,6 +4,9 @@
 mod net;
 
 mod client;
+mod flow_control;
+mod order;
+mod qos;
 mod retained;
 mod shared;
 mod smoke;
