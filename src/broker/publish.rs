@@ -134,7 +134,8 @@ impl ShardCore {
             self.acknowledge(conn, slot, AckKind::PubRec, id, Some(reason), fx);
             return Ok(());
         }
-        if !self.sessions[slot].inbound.holds(id) {
+        // Before the identifier is remembered: the message was not taken over, and may come again.
+        if !self.sessions[slot].inbound.is_received(id) {
             self.check_receive_max(conn, slot)?;
         }
         match self.sessions[slot].inbound.receive_exactly_once(id) {

@@ -134,8 +134,8 @@ impl Inbound {
         Received::DuplicatePending
     }
 
-    /// Whether a QoS 2 PUBLISH with this identifier would be a repetition.
-    pub fn holds(&self, id: PacketId) -> bool {
+    /// Whether a QoS 2 PUBLISH with this identifier was taken over and not released yet.
+    pub fn is_received(&self, id: PacketId) -> bool {
         self.open.as_ref().is_some_and(|open| open.received.contains(id))
     }
 
