@@ -2,6 +2,9 @@
 //!
 //! Layers, each of which imports only the ones before it (`tests/tidy.rs` keeps it so):
 //! `base` < `mqtt` < `session`, `routing`, `access` < `broker`.
+//!
+//! The examples of the README are tests too:
+#![doc = include_str!("../README.md")]
 
 pub mod access;
 pub mod base;
