@@ -223,9 +223,11 @@ impl Model {
             if wanted != got {
                 return Err(format!("subscription identifiers should be {wanted:?}"));
             }
-            if down.qos != qos_max {
-                return Err(format!("QoS should be {qos_max}"));
+            let qos = ways.plain.iter().map(granted).max().unwrap_or(0).min(written.qos);
+            if down.qos != qos {
+                return Err(format!("QoS should be {qos}"));
             }
+            let rap = ways.plain.iter().any(|at| session.subs[*at].request.rap) && written.retain;
             if down.retain != rap {
                 return Err("wrong RETAIN".into());
             }
