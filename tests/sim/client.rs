@@ -351,6 +351,10 @@ impl Client {
         Vec::new()
     }
 
+    pub fn waits_for(&self) -> String {
+        format!("wire {:?} {:?} {:?} {:?}", self.wire, self.out, self.pending, self.acks)
+    }
+
     /// Nothing under way that an answer of the broker would end.
     pub fn is_idle(&self) -> bool {
         self.out.is_empty() && self.pending.is_empty() && self.acks.is_empty()
