@@ -47,6 +47,7 @@ pub struct ShardCore {
     /// What waits for a commit, by the number of records that must be durable.
     pub(super) commits: VecDeque<(u64, Token)>,
     pub(super) records_made: u64,
+    pub(super) records_committed: u64,
     /// Questions for retained messages that wait for the mesh to be drained.
     pub(super) questions: Questions,
     pub(super) entropy: Entropy,
@@ -94,6 +95,7 @@ impl ShardCore {
             announcing: ahash::HashMap::with_hasher(RandomState::with_seeds(options.seed, 7, 8, 9)),
             commits: VecDeque::new(),
             records_made: 0,
+            records_committed: 0,
             questions: Questions::default(),
             entropy: Entropy::new(options.secret),
             homes: RandomState::with_seeds(options.seed, 4, 5, 6),
@@ -406,6 +408,7 @@ impl ShardCore {
     }
 
     fn on_committed(&mut self, now: Timestamp, records: u64, fx: &mut Effects) {
+        self.records_committed = self.records_committed.max(records);
         while let Some((_, token)) = self.commits.pop_front_if(|(needed, _)| *needed <= records) {
             self.complete_one(now, token, fx);
         }
