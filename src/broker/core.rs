@@ -48,6 +48,8 @@ pub struct ShardCore {
     pub(super) commits: VecDeque<(u64, Token)>,
     pub(super) records_made: u64,
     pub(super) records_committed: u64,
+    /// Connections to be closed because their session's queue is full.
+    pub(super) overfull: Vec<ConnId>,
     /// Questions for retained messages that wait for the mesh to be drained.
     pub(super) questions: Questions,
     pub(super) entropy: Entropy,
@@ -96,6 +98,7 @@ impl ShardCore {
             commits: VecDeque::new(),
             records_made: 0,
             records_committed: 0,
+            overfull: Vec::new(),
             questions: Questions::default(),
             entropy: Entropy::new(options.secret),
             homes: RandomState::with_seeds(options.seed, 4, 5, 6),
@@ -172,6 +175,17 @@ impl ShardCore {
 
     /// Takes one input. What is to be done about it is appended to `fx`.
     pub fn handle(&mut self, now: Timestamp, input: Input<'_>, fx: &mut Effects) -> Consumed {
+        let consumed = self.take(now, input, fx);
+        // Not where the queue was found full: its session, or by its will another one, may end with it.
+        while let Some(conn) = self.overfull.pop() {
+            if self.connections.get(conn).is_some() {
+                self.close_connection(now, conn, ReasonCode::QuotaExceeded, fx);
+            }
+        }
+        consumed
+    }
+
+    fn take(&mut self, now: Timestamp, input: Input<'_>, fx: &mut Effects) -> Consumed {
         match input {
             Input::Bytes { conn, bytes } => return self.receive(now, conn, bytes, fx),
             Input::Packet { conn, packet } => return self.receive_packet(now, conn, packet, fx),
