@@ -47,6 +47,9 @@ pub struct ShardCore {
     /// What waits for a commit, by the number of records that must be durable.
     pub(super) commits: VecDeque<(u64, Token)>,
     pub(super) records_made: u64,
+    pub(super) records_committed: u64,
+    /// Connections to be closed because their session's queue is full.
+    pub(super) overfull: Vec<ConnId>,
     /// Questions for retained messages that wait for the mesh to be drained.
     pub(super) questions: Questions,
     pub(super) entropy: Entropy,
@@ -94,6 +97,8 @@ impl ShardCore {
             announcing: ahash::HashMap::with_hasher(RandomState::with_seeds(options.seed, 7, 8, 9)),
             commits: VecDeque::new(),
             records_made: 0,
+            records_committed: 0,
+            overfull: Vec::new(),
             questions: Questions::default(),
             entropy: Entropy::new(options.secret),
             homes: RandomState::with_seeds(options.seed, 4, 5, 6),
@@ -170,6 +175,17 @@ impl ShardCore {
 
     /// Takes one input. What is to be done about it is appended to `fx`.
     pub fn handle(&mut self, now: Timestamp, input: Input<'_>, fx: &mut Effects) -> Consumed {
+        let consumed = self.take(now, input, fx);
+        // Not where the queue was found full: its session, or by its will another one, may end with it.
+        while let Some(conn) = self.overfull.pop() {
+            if self.connections.get(conn).is_some() {
+                self.close_connection(now, conn, ReasonCode::QuotaExceeded, fx);
+            }
+        }
+        consumed
+    }
+
+    fn take(&mut self, now: Timestamp, input: Input<'_>, fx: &mut Effects) -> Consumed {
         match input {
             Input::Bytes { conn, bytes } => return self.receive(now, conn, bytes, fx),
             Input::Packet { conn, packet } => return self.receive_packet(now, conn, packet, fx),
@@ -406,6 +422,7 @@ impl ShardCore {
     }
 
     fn on_committed(&mut self, now: Timestamp, records: u64, fx: &mut Effects) {
+        self.records_committed = self.records_committed.max(records);
         while let Some((_, token)) = self.commits.pop_front_if(|(needed, _)| *needed <= records) {
             self.complete_one(now, token, fx);
         }

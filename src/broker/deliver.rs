@@ -58,7 +58,7 @@ impl ShardCore {
                 self.counters.drop_message(DropReason::QosZeroOffline);
                 return false;
             }
-            return self.enqueue(now, slot, draft, copy, fx);
+            return self.enqueue(slot, draft, copy, fx);
         };
         let connection = &self.connections[conn];
         let has_room = connection.unsent < self.options.output_bytes_max;
@@ -71,7 +71,7 @@ impl ShardCore {
                 self.counters.drop_message(DropReason::QosZeroSlow);
                 return false;
             }
-            return self.enqueue(now, slot, draft, copy, fx);
+            return self.enqueue(slot, draft, copy, fx);
         }
         if has_room && session.queue.is_empty() && session.outbound.can_send(connection.window) {
             let outgoing = outgoing(draft, copy);
@@ -79,7 +79,7 @@ impl ShardCore {
             self.send_in_window(now, slot, conn, outgoing, fx);
             return durable;
         }
-        self.enqueue(now, slot, draft, copy, fx)
+        self.enqueue(slot, draft, copy, fx)
     }
 
     fn send_qos_zero(
@@ -158,7 +158,7 @@ impl ShardCore {
     }
 
     /// Keeps a message until the window has room, or its client is back. [MQTT-3.1.2-5]
-    fn enqueue(&mut self, now: Timestamp, slot: u32, draft: &mut Draft<'_>, copy: &Copy<'_>, fx: &mut Effects) -> bool {
+    fn enqueue(&mut self, slot: u32, draft: &mut Draft<'_>, copy: &Copy<'_>, fx: &mut Effects) -> bool {
         let outgoing = outgoing(draft, copy);
         let mut dropped = Vec::new();
         let queue = &mut self.sessions[slot].queue;
@@ -176,9 +176,7 @@ impl ShardCore {
             Pushed::Replaced => self.record_queued(slot, &outgoing, true, fx),
             Pushed::Refused => false,
             Pushed::Disconnect => {
-                if let Some(conn) = self.sessions[slot].conn {
-                    self.close_connection(now, conn, ReasonCode::QuotaExceeded, fx);
-                }
+                self.overfull.extend(self.sessions[slot].conn);
                 false
             }
         }

@@ -252,6 +252,9 @@ impl ShardCore {
 
     /// What waits, waits for everything recorded so far.
     pub(super) fn wait_for_commit(&mut self, join: &mut Join) {
+        if self.records_made == self.records_committed {
+            return;
+        }
         if let Some(token) = join.wait(&mut self.pending) {
             self.commits.push_back((self.records_made, token));
         }

@@ -40,7 +40,7 @@ pub fn finish(world: &mut World) {
     world.settle();
     for client in &world.clients {
         if client.wire.is_some() && !client.is_idle() {
-            let what = format!("client {} waits for ever: {client:?}", client.index);
+            let what = format!("client {} waits for ever: {}", client.index, client.waits_for());
             world.model.violation.get_or_insert(what);
         }
     }

@@ -81,6 +81,8 @@ pub struct Got {
     pub first: Step,
     /// Handed to the application: QoS 1 once for each PUBLISH, QoS 2 once for each exchange.
     pub received: usize,
+    pub emitted_exactly_once: usize,
+    pub received_exactly_once: usize,
     pub last: Step,
 }
 

@@ -386,6 +386,7 @@ impl World {
                 }
                 self.model.connected(wire, client, shard, session_present, &connect);
                 self.wires[wire].session = self.model.live[client];
+                self.wires[wire].heard_at = self.model.now;
                 let max = self.profile.options.keep_alive_secs_max;
                 let asked = connect.keep_alive_secs;
                 let told = if max != 0 && (asked == 0 || asked > max) { max } else { asked };
