@@ -126,6 +126,9 @@ impl ShardCore {
         verdict: Result<(), ReasonCode>,
         fx: &mut Effects,
     ) -> Result<(), Error> {
+        if !self.sessions[slot].inbound.knows(id) {
+            self.check_receive_max(conn, slot)?;
+        }
         if let Err(reason) = verdict
             && self.is_v5(conn)
         {
@@ -139,7 +142,6 @@ impl ShardCore {
             Received::DuplicatePending => {}
             Received::Duplicate => self.acknowledge(conn, slot, AckKind::PubRec, id, None, fx),
             Received::New => {
-                self.check_receive_max(conn, slot)?;
                 if self.is_admitted(slot, verdict, topic, fx) {
                     self.publish_and_acknowledge(now, conn, slot, publish, topic, (AckKind::PubRec, id), fx);
                 } else {
@@ -150,7 +152,7 @@ impl ShardCore {
         Ok(())
     }
 
-    /// [MQTT-3.3.4-7] more publishes of QoS 1 and 2 than we said we take.
+    /// One more of QoS 1 or 2 must not be more than we said we take. [MQTT-3.3.4-7]
     fn check_receive_max(&self, conn: ConnId, slot: u32) -> Result<(), Error> {
         let max = usize::from(self.options.receive_max);
         let inbound = &self.sessions[slot].inbound;
