@@ -7,6 +7,8 @@ mod client;
 mod connack;
 mod connect;
 mod format;
+mod publish;
+mod retain;
 mod session;
 mod smoke;
 mod will;
