@@ -3,10 +3,13 @@
 #[path = "../common/net.rs"]
 mod net;
 
+mod acks;
+mod alias;
 mod client;
 mod connack;
 mod connect;
 mod format;
+mod packet_size;
 mod publish;
 mod retain;
 mod session;
