@@ -126,6 +126,10 @@ impl ShardCore {
         verdict: Result<(), ReasonCode>,
         fx: &mut Effects,
     ) -> Result<(), Error> {
+        // Before the identifier is remembered: what is one too many was not taken over, and may come again.
+        if !self.sessions[slot].inbound.is_received(id) {
+            self.check_receive_max(conn, slot)?;
+        }
         if let Err(reason) = verdict
             && self.is_v5(conn)
         {
@@ -133,10 +137,6 @@ impl ShardCore {
             self.is_admitted(slot, verdict, topic, fx);
             self.acknowledge(conn, slot, AckKind::PubRec, id, Some(reason), fx);
             return Ok(());
-        }
-        // Before the identifier is remembered: the message was not taken over, and may come again.
-        if !self.sessions[slot].inbound.is_received(id) {
-            self.check_receive_max(conn, slot)?;
         }
         match self.sessions[slot].inbound.receive_exactly_once(id) {
             // [MQTT-4.3.3-10] the message is not delivered again, and its answer is on its way.
@@ -153,7 +153,7 @@ impl ShardCore {
         Ok(())
     }
 
-    /// [MQTT-3.3.4-7] more publishes of QoS 1 and 2 than we said we take.
+    /// One more of QoS 1 or 2 must not be more than we said we take. [MQTT-3.3.4-7]
     fn check_receive_max(&self, conn: ConnId, slot: u32) -> Result<(), Error> {
         let max = usize::from(self.options.receive_max);
         let inbound = &self.sessions[slot].inbound;
