@@ -257,6 +257,6 @@ mod tests {
         assert!(size_of::<Session>() <= 152, "Session: {} bytes", size_of::<Session>());
         let connection = size_of::<super::super::connection::Connection>();
         assert!(connection <= 104, "Connection: {connection} bytes");
-        assert!(size_of::<Outgoing>() <= 40, "Outgoing: {} bytes", size_of::<Outgoing>());
+        assert!(size_of::<Outgoing>() <= 48, "Outgoing: {} bytes", size_of::<Outgoing>());
     }
 }
