@@ -31,8 +31,16 @@ pub struct Left {
     pub last: bool,
 }
 
+/// A group as it is known elsewhere: the generation tells it from a later one with its identifier.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct GroupRef {
+    pub group: GroupId,
+    pub generation: u32,
+}
+
 #[derive(Debug)]
 struct Group {
+    generation: u32,
     /// Name and filter, with a separator between them that no name contains.
     text: Box<str>,
     name_len: u32,
@@ -53,12 +61,14 @@ pub struct SharedGroups {
     by_name: IndexTable,
     /// The groups of each session, so that its coming and going touches no other group.
     of_session: HashMap<SessionRef, Vec<GroupId>, RandomState>,
+    generation: u32,
 }
 
 impl SharedGroups {
     pub fn new(seed: u64) -> Self {
         let keys = hash::keyed(seed);
-        Self { groups: Pool::new(), by_name: IndexTable::new(), of_session: HashMap::with_hasher(keys.clone()), keys }
+        let of_session = HashMap::with_hasher(keys.clone());
+        Self { groups: Pool::new(), by_name: IndexTable::new(), of_session, keys, generation: 0 }
     }
 
     pub fn len(&self) -> usize {
@@ -82,7 +92,9 @@ impl SharedGroups {
         let found = self.find_hashed(hash, group, filter.as_str());
         let index = found.unwrap_or_else(|| {
             let text = [group, filter.as_str()].join("/").into_boxed_str();
-            let index = self.groups.insert(Group { text, name_len: group.len() as u32, members: Members::new() });
+            self.generation = self.generation.wrapping_add(1);
+            let (name_len, generation) = (group.len() as u32, self.generation);
+            let index = self.groups.insert(Group { generation, text, name_len, members: Members::new() });
             self.by_name.insert(hash, index);
             index
         });
@@ -95,6 +107,15 @@ impl SharedGroups {
 
     pub fn find(&self, group: &str, filter: TopicFilter<'_>) -> Option<GroupId> {
         self.find_hashed(self.hash(group, filter.as_str()), group, filter.as_str()).map(GroupId)
+    }
+
+    pub fn reference(&self, group: GroupId) -> Option<GroupRef> {
+        self.groups.get(group.0).map(|found| GroupRef { group, generation: found.generation })
+    }
+
+    /// The group, if it is still the one that was meant.
+    pub fn resolve(&self, group: GroupRef) -> Option<GroupId> {
+        (self.reference(group.group) == Some(group)).then_some(group.group)
     }
 
     fn find_hashed(&self, hash: u64, group: &str, filter: &str) -> Option<u32> {
