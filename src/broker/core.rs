@@ -384,7 +384,7 @@ impl ShardCore {
                 self.on_share_deliver(now, from, session, delivery, last_resort, fx);
             }
             MeshMessage::ShareReturn { session, delivery } => self.on_share_return(now, session, delivery, fx),
-            MeshMessage::ShareFinished { session, group } => self.groups.finished(group, session),
+            MeshMessage::ShareFinished { session, group } => self.share_finished_here(session, group),
             MeshMessage::Done { token } => self.complete_one(now, token, fx),
         }
     }

@@ -333,7 +333,7 @@ impl ShardCore {
         }
         let session = self.sessions.reference(slot);
         if home == self.me {
-            self.groups.finished(group, session);
+            self.share_finished_here(session, group);
         } else {
             fx.mesh.push((home, MeshMessage::ShareFinished { session, group }));
         }

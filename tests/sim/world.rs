@@ -243,9 +243,6 @@ impl World {
         }
         let shard = at.shard;
         let inbox = std::mem::take(&mut at.inbox);
-        if let Ok(Progress::Packet(_)) = frame(&inbox, u32::MAX) {
-            self.wires[wire].heard_at = self.model.now;
-        }
         let before = self.shards[shard].fx.close.len();
         debug_assert_eq!(before, 0);
         let consumed = self.bytes(shard, wire, conn, &inbox[..end]);
@@ -264,6 +261,9 @@ impl World {
         let at = &mut self.wires[wire];
         at.held = consumed.held;
         at.up_consumed += consumed.bytes as u64;
+        if consumed.bytes > 0 {
+            at.heard_at = self.model.now;
+        }
         let mut processed = Vec::new();
         while at.up_packets.front().is_some_and(|(end, _)| *end <= at.up_consumed) {
             processed.extend(at.up_packets.pop_front().map(|(_, up)| (wire, up)));
@@ -391,6 +391,10 @@ impl World {
                 let asked = connect.keep_alive_secs;
                 let told = if max != 0 && (asked == 0 || asked > max) { max } else { asked };
                 self.wires[wire].keep_alive_secs = told;
+                if self.wires[wire].closing {
+                    // Let in, and cut off at once.
+                    self.detach(wire);
+                }
             }
             Event::SessionEnded { client_id, expired } => {
                 if let Some(client) = client_of(self, &client_id) {
