@@ -8,7 +8,7 @@ use super::message::Message;
 use super::replay::Replay;
 use super::timers::TimerId;
 use crate::base::{ConnId, SessionRef, ShardId, SubscriptionId, Timestamp};
-use crate::mqtt::QoS;
+use crate::mqtt::{QoS, TopicFilter, TopicName};
 use crate::routing::{FilterId, GroupRef};
 use crate::session::{Inbound, Outbound, Queue, QueueItem, SessionExpiry, WillState};
 
@@ -132,6 +132,12 @@ impl Session {
 
     pub(super) fn shares(&self) -> &[Membership] {
         self.rare.as_ref().map_or(&[], |rare| &rare.shares)
+    }
+
+    /// Whether it is in a group, homed there, of messages with this topic.
+    pub(super) fn is_member(&self, home: ShardId, topic: TopicName<'_>) -> bool {
+        let gets = |share: &Membership| share.home == home && TopicFilter::trusted(&share.filter).matches(topic);
+        self.shares().iter().any(gets)
     }
 
     pub(super) fn subscriptions_len(&self) -> usize {

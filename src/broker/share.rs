@@ -146,7 +146,12 @@ impl ShardCore {
         fx: &mut Effects,
     ) {
         let slot = self.sessions.resolve(session);
-        let takes = slot.filter(|&slot| last_resort || self.sessions[slot].conn.is_some());
+        let topic = delivery.message.topic();
+        let takes = slot.filter(|&slot| {
+            let session = &self.sessions[slot];
+            // The home may not have heard yet that it left: what it left, it gets no more. [MQTT-3.10.4-2]
+            session.is_member(from, topic) && (last_resort || session.conn.is_some())
+        });
         let Some(slot) = takes else {
             return fx.mesh.push((from, MeshMessage::ShareReturn { session, delivery }));
         };

@@ -156,7 +156,13 @@ impl Model {
                 continue;
             }
             if sub.request.group.is_some() {
-                if sub.to.is_none_or(|to| to >= first) {
+                // The group's home learns of new options until SUBACK.
+                let newer = |newer: &&Sub| {
+                    Some(newer.from) == sub.to
+                        && (newer.request.group, newer.request.filter) == (sub.request.group, sub.request.filter)
+                        && newer.acked.is_none_or(|acked| acked >= first)
+                };
+                if sub.to.is_none_or(|to| to >= first) || session.subs.iter().any(|sub| newer(&sub)) {
                     ways.shared.push(at);
                 }
                 continue;
