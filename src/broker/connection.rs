@@ -28,8 +28,6 @@ pub(super) struct Connection {
     pub(super) phase: Phase,
     /// Input waits for a verdict.
     pub(super) held: bool,
-    /// Its transport is gone; the identifier goes with it.
-    pub(super) wants_problem_information: bool,
 }
 
 impl Connection {
@@ -50,7 +48,6 @@ impl Connection {
             version: Version::V3_1_1,
             phase: Phase::AwaitConnect,
             held: false,
-            wants_problem_information: true,
         }
     }
 }

@@ -8,7 +8,7 @@ use super::record::Record;
 use super::session::{Outgoing, WillMessage};
 use super::timers::TimerKey;
 use crate::base::{ConnId, DropReason, Millis, Refusal, Timestamp};
-use crate::mqtt::{Disconnect, Error, Frame, Packet, PropertyBuffer, PropertyId, ProtocolViolation, QoS, ReasonCode};
+use crate::mqtt::{Disconnect, Error, Frame, Packet, PropertyId, ProtocolViolation, QoS, ReasonCode};
 use crate::routing::Subscriber;
 use crate::session::{Phase, WillStep};
 
@@ -59,20 +59,30 @@ impl ShardCore {
         self.counters.refuse(Refusal::BadPacket);
         match (self.connections[conn].phase, frame) {
             (Phase::AwaitConnect, Some(frame)) => self.refuse_unread(now, conn, frame, error, fx),
-            _ => self.close_connection(now, conn, error.reason(), fx),
+            _ => self.close_explained(now, conn, error.reason(), Some(&error.to_string()), fx),
         }
     }
 
     /// Ends a connection by our own will, and tells the client why where it can be told.
     /// [MQTT-3.14.0-1] no DISCONNECT before a successful CONNACK.
     pub(super) fn close_connection(&mut self, now: Timestamp, conn: ConnId, reason: ReasonCode, fx: &mut Effects) {
+        self.close_explained(now, conn, reason, None, fx);
+    }
+
+    fn close_explained(
+        &mut self,
+        now: Timestamp,
+        conn: ConnId,
+        reason: ReasonCode,
+        why: Option<&str>,
+        fx: &mut Effects,
+    ) {
         if self.connections[conn].phase == Phase::Closing {
             return;
         }
         if self.connections[conn].phase.is_connected() && self.is_v5(conn) {
-            let properties = PropertyBuffer::new();
             // [MQTT-4.13.2-1]
-            self.send(conn, &Packet::Disconnect(Disconnect { reason, properties: properties.properties() }), fx);
+            self.send_explained(conn, why, |properties| Packet::Disconnect(Disconnect { reason, properties }), fx);
         }
         self.tell_disconnected(conn, reason, false, fx);
         self.drop_connection(now, conn, fx);
