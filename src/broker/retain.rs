@@ -35,7 +35,9 @@ impl ShardCore {
         if is_empty {
             self.remove_retained(&message, fx);
         } else if !self.put_retained(&message) {
-            return self.counters.refuse(Refusal::RetainedFull);
+            // An older value in its place would be a wrong one.
+            self.remove_retained(&message, fx);
+            self.counters.refuse(Refusal::RetainedFull);
         } else if self.options.durable {
             self.record(Record::Retained { message: message.clone() }, fx);
         }
