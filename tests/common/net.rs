@@ -181,8 +181,13 @@ impl Net {
     }
 
     pub fn unblock(&mut self, client: Client) {
+        self.wires[client.0].is_slow = false;
+        self.take_waiting(client);
+    }
+
+    /// The client's socket takes what waits for it. What follows waits again where the client is blocked.
+    pub fn take_waiting(&mut self, client: Client) {
         let wire = &mut self.wires[client.0];
-        wire.is_slow = false;
         let (shard, conn, bytes) = (wire.shard, wire.conn, std::mem::take(&mut wire.unsent));
         self.cores[shard].handle(self.now, Input::Sent { conn, bytes }, &mut self.effects[shard]);
         self.settle();
@@ -204,6 +209,13 @@ impl Net {
         for (core, effects) in self.cores.iter_mut().zip(&mut self.effects) {
             core.handle(self.now, Input::Shutdown, effects);
         }
+        self.settle();
+    }
+
+    /// Makes durable what one shard recorded.
+    pub fn commit_one(&mut self, shard: usize) {
+        let records = self.committed[shard];
+        self.cores[shard].handle(self.now, Input::Committed { records }, &mut self.effects[shard]);
         self.settle();
     }
 

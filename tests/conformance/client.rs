@@ -710,15 +710,29 @@ pub(crate) fn unsubscribe_bytes(id: u16, filters: &[&str]) -> Vec<u8> {
     packet(0xa2, &body)
 }
 
-/// The payloads of the messages that came, each acknowledged, until no more come.
-pub(crate) fn take_payloads(net: &mut Net, client: Client) -> Vec<String> {
-    let mut payloads = Vec::new();
+/// The messages that come, each acknowledged, until no more come. PUBRELs are answered as they come.
+pub(crate) fn take_messages(net: &mut Net, client: Client) -> Vec<Message> {
+    let mut messages = Vec::new();
     while let Some(got) = next_if_any(net, client) {
-        let message = got.message();
-        payloads.push(message.payload_text().to_owned());
-        acknowledge(net, client, &message);
+        match got {
+            Got::Publish(message) => {
+                match message.qos {
+                    QoS::AtMostOnce => {}
+                    QoS::AtLeastOnce => send_ack(net, client, AckType::PubAck, message.id),
+                    QoS::ExactlyOnce => send_ack(net, client, AckType::PubRec, message.id),
+                }
+                messages.push(message);
+            }
+            Got::Ack { ack: AckType::PubRel, id, .. } => send_ack(net, client, AckType::PubComp, id),
+            other => panic!("neither PUBLISH nor PUBREL: {other:?}"),
+        }
     }
-    payloads
+    messages
+}
+
+/// Their payloads.
+pub(crate) fn take_payloads(net: &mut Net, client: Client) -> Vec<String> {
+    take_messages(net, client).iter().map(|message| message.payload_text().to_owned()).collect()
 }
 
 /// Nothing is left to be done, and nothing held.

@@ -6,6 +6,8 @@ mod net;
 mod client;
 mod connect;
 mod format;
+mod retained;
+mod shared;
 mod smoke;
 mod subscribe;
 mod unsubscribe;
