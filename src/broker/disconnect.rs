@@ -56,7 +56,10 @@ impl ShardCore {
         error: Error,
         fx: &mut Effects,
     ) {
-        self.counters.refuse(Refusal::BadPacket);
+        self.counters.refuse(match error {
+            Error::Protocol(ProtocolViolation::ReceiveMaximumExceeded) => Refusal::ReceiveMaximumExceeded,
+            _ => Refusal::BadPacket,
+        });
         match (self.connections[conn].phase, frame) {
             (Phase::AwaitConnect, Some(frame)) => self.refuse_unread(now, conn, frame, error, fx),
             _ => self.close_connection(now, conn, error.reason(), fx),

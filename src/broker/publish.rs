@@ -134,12 +134,15 @@ impl ShardCore {
             self.acknowledge(conn, slot, AckKind::PubRec, id, Some(reason), fx);
             return Ok(());
         }
+        // Before the identifier is remembered: the message was not taken over, and may come again.
+        if !self.sessions[slot].inbound.is_received(id) {
+            self.check_receive_max(conn, slot)?;
+        }
         match self.sessions[slot].inbound.receive_exactly_once(id) {
             // [MQTT-4.3.3-10] the message is not delivered again, and its answer is on its way.
             Received::DuplicatePending => {}
             Received::Duplicate => self.acknowledge(conn, slot, AckKind::PubRec, id, None, fx),
             Received::New => {
-                self.check_receive_max(conn, slot)?;
                 if self.is_admitted(slot, verdict, topic, fx) {
                     self.publish_and_acknowledge(now, conn, slot, publish, topic, (AckKind::PubRec, id), fx);
                 } else {
