@@ -16,13 +16,14 @@ struct Shard {
     effects: Effects,
     /// What was sent last, by connection.
     sent: Vec<Vec<u8>>,
+    written: Vec<(ConnId, usize)>,
 }
 
 impl Shard {
     fn new() -> Self {
         let options = Options { inflight_max: 1_000, ..Options::default() };
         let core = ShardCore::new(ShardId::new(0), options, Box::new(Open), NOW).expect("the options are valid");
-        Self { core, effects: Effects::new(), sent: Vec::new() }
+        Self { core, effects: Effects::new(), sent: Vec::new(), written: Vec::new() }
     }
 
     fn handle(&mut self, input: Input<'_>) {
@@ -35,17 +36,17 @@ impl Shard {
 
     /// Writes what there is to write.
     fn flush(&mut self) {
-        let (core, mut effects) = (&mut self.core, std::mem::take(&mut self.effects));
-        let mut output = std::mem::take(&mut effects.output);
-        output.drain(|conn, buffer| {
+        self.written.clear();
+        self.effects.output.drain(|conn, buffer| {
             let sent = &mut self.sent[conn.0 as usize];
             sent.clear();
             buffer.chunks().for_each(|chunk| sent.extend_from_slice(chunk));
-            core.handle(NOW, Input::Sent { conn, bytes: sent.len() }, &mut effects);
+            self.written.push((conn, sent.len()));
         });
-        effects.output = output;
-        effects.events.clear();
-        self.effects = effects;
+        for &(conn, bytes) in &self.written {
+            self.core.handle(NOW, Input::Sent { conn, bytes }, &mut self.effects);
+        }
+        self.effects.events.clear();
     }
 
     fn connect(&mut self, version: Version) -> u32 {

@@ -1,5 +1,7 @@
 //! What a session costs in heap: not a timing, but bytes by a counting allocator, printed.
 
+#![allow(clippy::print_stdout, reason = "the figures are what it is for")]
+
 mod allocator;
 
 use thrum::access::Open;

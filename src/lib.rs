@@ -9,3 +9,8 @@ pub mod broker;
 pub mod mqtt;
 pub mod routing;
 pub mod session;
+
+/// The README's examples are tests too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

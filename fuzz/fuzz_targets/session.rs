@@ -192,7 +192,7 @@ impl<'a> Play<'a> {
         match self.script.byte() % 4 {
             0 | 1 => self.net.block(peer.client),
             2 => self.net.unblock(peer.client),
-            _ => self.net.let_out(peer.client, self.script.byte().into()),
+            _ => self.net.take_some(peer.client, self.script.byte().into()),
         }
     }
 

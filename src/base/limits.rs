@@ -32,7 +32,8 @@ pub const PACKET_IDS_MAX: usize = 65_535;
 /// bounded number of nodes.
 pub const TOPIC_LEVELS_MAX: usize = 64;
 
-/// Filters of one SUBSCRIBE or UNSUBSCRIBE; more is refused with 0x97 for the filters beyond.
+/// Filters of one SUBSCRIBE; more is refused with 0x97 for the filters beyond. UNSUBSCRIBE has no such reason, and takes
+/// nothing.
 pub const FILTERS_PER_PACKET_MAX: usize = 4_096;
 
 /// Subscriptions of a shard, of all its clients, that wait for other shards or the store before they are answered; a

@@ -5,7 +5,6 @@ use super::connect::{Accepted, denial_reason};
 use super::connection::Authentication;
 use super::core::ShardCore;
 use super::effects::Effects;
-use super::timers::TimerKey;
 use crate::access::{Denial, Step, Verdict};
 use crate::base::limits::{AUTH_DATA_BYTES_MAX, AUTH_ROUNDS_MAX};
 use crate::base::{ConnId, Timestamp};
@@ -89,10 +88,6 @@ impl ShardCore {
         match step {
             Step::Challenge(challenge) => {
                 self.send_auth(conn, ReasonCode::ContinueAuthentication, Some(&challenge), fx);
-                if self.connections[conn].timer.is_none() {
-                    let at = now + self.options.connect_timeout;
-                    self.connections[conn].timer = Some(self.timers.set(at, TimerKey::Connection(conn.0)));
-                }
             }
             Step::Accept { identity, data } => self.authenticated(now, conn, identity, data.as_deref(), fx),
             Step::Refuse(denial) => self.not_authenticated(now, conn, denial, fx),

@@ -11,8 +11,8 @@ use super::timers::TimerKey;
 use crate::access::{Answer, Credentials, Denial, Identity, Verdict};
 use crate::base::{ConnId, Refusal, ShardId, Timestamp};
 use crate::mqtt::{
-    ConnAck, Connect, Error, Frame, Packet, Progress, PropertyBuffer, PropertyId, ProtocolViolation, ReasonCode,
-    Sender, Version, Will, answer_version, decode, frame,
+    ConnAck, Connect, Error, Frame, Packet, PacketType, Progress, PropertyBuffer, PropertyId, ProtocolViolation,
+    ReasonCode, Sender, Version, Will, answer_version, decode, frame,
 };
 use crate::session::{KeepAlive, SessionExpiry};
 
@@ -90,7 +90,6 @@ impl ShardCore {
         let alias_max = properties.two_byte(PropertyId::TopicAliasMaximum).unwrap_or(0);
         // [MQTT-3.1.2-26] [MQTT-3.1.2-27]
         connection.alias_max = alias_max.min(self.options.outbound_topic_alias_max);
-        connection.wants_problem_information = properties.flag(PropertyId::RequestProblemInformation).unwrap_or(true);
     }
 
     pub(super) fn on_verdict(&mut self, now: Timestamp, conn: ConnId, verdict: Verdict, fx: &mut Effects) {
@@ -145,9 +144,12 @@ impl ShardCore {
         self.counters.refuse(Refusal::Connect);
         fx.events.push(Event::Refused { conn, client_id: client_id.into(), reason });
         let properties = PropertyBuffer::new();
-        // [MQTT-3.2.2-6]
-        let ack = ConnAck { session_present: false, reason, properties: properties.properties() };
-        self.send(conn, &Packet::ConnAck(ack), fx);
+        // [MQTT3-3.2.2-6] what 3.1.1 has no code for, is not told.
+        if self.is_v5(conn) || reason.connect_return_code().is_some() {
+            // [MQTT-3.2.2-6]
+            let ack = ConnAck { session_present: false, reason, properties: properties.properties() };
+            self.send(conn, &Packet::ConnAck(ack), fx);
+        }
         self.drop_connection(now, conn, fx);
     }
 
@@ -160,17 +162,14 @@ impl ShardCore {
         error: Error,
         fx: &mut Effects,
     ) {
-        let version = answer_version(frame);
         let reason = error.reason();
-        // Before 5.0 only what has a return code is told [MQTT3-3.1.2-2] [MQTT3-3.1.3-8]; the rest is just closed.
-        let is_told = version == Version::V5
-            || matches!(reason, ReasonCode::UnsupportedProtocolVersion | ReasonCode::ClientIdentifierNotValid);
-        if is_told {
-            self.connections[conn].version = version;
-            self.refuse(now, conn, "", reason, fx);
-        } else {
-            self.drop_connection(now, conn, fx);
+        if PacketType::of(frame.first_byte) != Some(PacketType::Connect) {
+            return self.close_connection(now, conn, reason, fx);
         }
+        let version = answer_version(frame);
+        // [MQTT3-3.1.2-2] [MQTT3-3.1.3-8] [MQTT3-3.1.4-1]: before 5.0 a fault that has no return code is not told.
+        self.connections[conn].version = version;
+        self.refuse(now, conn, "", reason, fx);
     }
 
     fn accept(
@@ -289,7 +288,7 @@ impl ShardCore {
         connect: &Connect<'_>,
         fx: &mut Effects,
     ) {
-        let keep_alive = self.keep_alive(connect.keep_alive_secs);
+        let keep_alive = self.keep_alive(connect);
         let connection = &mut self.connections[conn];
         connection.phase = connection.phase.on_accepted().expect("only who is being let in is accepted");
         connection.identity = identity;
@@ -313,10 +312,11 @@ impl ShardCore {
         self.tell_share_homes(slot, true, fx);
     }
 
-    fn keep_alive(&self, asked_secs: u16) -> KeepAlive {
-        let max = self.options.keep_alive_secs_max;
-        // [MQTT-3.1.2-21] before 5.0 the client cannot be told; it keeps its own.
-        KeepAlive::new(if max != 0 && (asked_secs == 0 || asked_secs > max) { max } else { asked_secs })
+    fn keep_alive(&self, connect: &Connect<'_>) -> KeepAlive {
+        let (max, asked_secs) = (self.options.keep_alive_secs_max, connect.keep_alive_secs);
+        let is_too_long = max != 0 && (asked_secs == 0 || asked_secs > max);
+        // [MQTT-3.2.2-22] before 5.0 the client cannot be told another one; it keeps its own.
+        KeepAlive::new(if is_too_long && connect.version == Version::V5 { max } else { asked_secs })
     }
 
     fn arm_will(&mut self, now: Timestamp, slot: u32, will: Option<&Will<'_>>, fx: &mut Effects) {

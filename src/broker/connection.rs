@@ -28,8 +28,10 @@ pub(super) struct Connection {
     pub(super) phase: Phase,
     /// Input waits for a verdict.
     pub(super) held: bool,
-    /// Its transport is gone; the identifier goes with it.
-    pub(super) wants_problem_information: bool,
+    /// Input waits for output to leave.
+    pub(super) is_choked: bool,
+    /// A refused publish was told of; the next ones are only counted.
+    pub(super) told_refusal: bool,
 }
 
 impl Connection {
@@ -50,7 +52,8 @@ impl Connection {
             version: Version::V3_1_1,
             phase: Phase::AwaitConnect,
             held: false,
-            wants_problem_information: true,
+            is_choked: false,
+            told_refusal: false,
         }
     }
 }

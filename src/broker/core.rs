@@ -47,6 +47,9 @@ pub struct ShardCore {
     /// What waits for a commit, by the number of records that must be durable.
     pub(super) commits: VecDeque<(u64, Token)>,
     pub(super) records_made: u64,
+    pub(super) records_committed: u64,
+    /// Connections to be closed because their session's queue is full.
+    pub(super) overfull: Vec<ConnId>,
     /// Questions for retained messages that wait for the mesh to be drained.
     pub(super) questions: Questions,
     pub(super) entropy: Entropy,
@@ -56,6 +59,15 @@ pub struct ShardCore {
     pub(super) matches: Matches,
     pub(super) ids: Vec<SubscriptionId>,
     pub(super) scratch: Vec<u8>,
+}
+
+/// See [`ShardCore::fullest`].
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Fullest {
+    pub queue_messages: usize,
+    pub queue_bytes: u64,
+    pub in_flight: usize,
+    pub unsent_bytes: u32,
 }
 
 /// Whether a connection goes on after a packet.
@@ -85,6 +97,8 @@ impl ShardCore {
             announcing: ahash::HashMap::with_hasher(RandomState::with_seeds(options.seed, 7, 8, 9)),
             commits: VecDeque::new(),
             records_made: 0,
+            records_committed: 0,
+            overfull: Vec::new(),
             questions: Questions::default(),
             entropy: Entropy::new(options.secret),
             homes: RandomState::with_seeds(options.seed, 4, 5, 6),
@@ -126,6 +140,30 @@ impl ShardCore {
         self.pending.len() + self.commits.len() + self.questions.len() + self.announcing.len()
     }
 
+    /// Shared groups whose home is this shard.
+    pub fn groups_len(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Whether no other shard wants anything.
+    pub fn interest_is_empty(&self) -> bool {
+        self.interest.is_empty()
+    }
+
+    /// The most that any session or connection of this shard holds, of each thing that is bounded.
+    pub fn fullest(&self) -> Fullest {
+        let mut fullest = Fullest::default();
+        for (_, session) in self.sessions.iter() {
+            fullest.queue_messages = fullest.queue_messages.max(session.queue.len());
+            fullest.queue_bytes = fullest.queue_bytes.max(session.queue.bytes());
+            fullest.in_flight = fullest.in_flight.max(session.outbound.in_flight());
+        }
+        for conn in self.connections.ids() {
+            fullest.unsent_bytes = fullest.unsent_bytes.max(self.connections[conn].unsent);
+        }
+        fullest
+    }
+
     pub fn timers_len(&self) -> usize {
         self.timers.len()
     }
@@ -137,11 +175,20 @@ impl ShardCore {
 
     /// Takes one input. What is to be done about it is appended to `fx`.
     pub fn handle(&mut self, now: Timestamp, input: Input<'_>, fx: &mut Effects) -> Consumed {
+        let consumed = self.take(now, input, fx);
+        // Not where the queue was found full: its session, or by its will another one, may end with it.
+        while let Some(conn) = self.overfull.pop() {
+            if self.connections.get(conn).is_some() {
+                self.close_connection(now, conn, ReasonCode::QuotaExceeded, fx);
+            }
+        }
+        consumed
+    }
+
+    fn take(&mut self, now: Timestamp, input: Input<'_>, fx: &mut Effects) -> Consumed {
         match input {
             Input::Bytes { conn, bytes } => return self.receive(now, conn, bytes, fx),
-            Input::Packet { conn, packet } => {
-                let _ = self.on_packet(now, conn, packet, &[], fx);
-            }
+            Input::Packet { conn, packet } => return self.receive_packet(now, conn, packet, fx),
             Input::Opened { conn } => self.open(now, conn, fx),
             Input::Sent { conn, bytes } => self.on_sent(now, conn, bytes, fx),
             Input::Closed { conn } => self.on_closed(now, conn, fx),
@@ -175,7 +222,11 @@ impl ShardCore {
             if connection.phase == Phase::Closing {
                 return Consumed { bytes: bytes.len(), ..Consumed::default() };
             }
-            if connection.held {
+            if connection.unsent >= self.options.output_bytes_max.saturating_mul(2) {
+                // Who takes no answers may ask no more questions.
+                connection.is_choked = true;
+            }
+            if connection.held || connection.is_choked {
                 return Consumed { bytes: at, need: 0, held: true };
             }
             let bytes_max = match connection.phase {
@@ -197,6 +248,25 @@ impl ShardCore {
                 Err(error) => self.fail(now, conn, None, error, fx),
             }
         }
+    }
+
+    /// A packet that was decoded elsewhere. Held, it has to come again.
+    fn receive_packet(&mut self, now: Timestamp, conn: ConnId, packet: &Packet<'_>, fx: &mut Effects) -> Consumed {
+        let Some(connection) = self.connections.get_mut(conn) else { return Consumed::default() };
+        connection.last_received = now;
+        self.counters.packets_received += 1;
+        let mut whole = Vec::new();
+        if let Packet::Connect(connect) = packet {
+            crate::mqtt::encode(packet, connect.version, &mut whole);
+        }
+        let held = match self.on_packet(now, conn, packet, &whole, fx) {
+            Ok(flow) => flow == Flow::Hold,
+            Err(error) => {
+                self.fail(now, conn, None, error, fx);
+                false
+            }
+        };
+        Consumed { held, ..Consumed::default() }
     }
 
     #[inline]
@@ -269,13 +339,18 @@ impl ShardCore {
     }
 
     fn on_sent(&mut self, now: Timestamp, conn: ConnId, bytes: usize, fx: &mut Effects) {
-        let room_below = self.options.output_bytes_max / 2;
+        // What waited for room goes on when half of it is free, not at every byte.
+        let room_below = (self.options.output_bytes_max / 2).max(1);
         let Some(connection) = self.connections.get_mut(conn) else { return };
         let before = connection.unsent;
         connection.unsent = before.saturating_sub(bytes as u32);
-        // What waited for room goes on when half of it is free, not at every byte.
-        let has_room_again = before >= room_below && connection.unsent < room_below;
-        if let (true, Some(slot)) = (has_room_again || connection.unsent == 0, connection.session) {
+        if before < room_below || connection.unsent >= room_below {
+            return;
+        }
+        if std::mem::take(&mut connection.is_choked) && !connection.held {
+            fx.resumed.push(conn);
+        }
+        if let Some(slot) = connection.session {
             self.pump(now, slot, fx);
         }
     }
@@ -347,6 +422,7 @@ impl ShardCore {
     }
 
     fn on_committed(&mut self, now: Timestamp, records: u64, fx: &mut Effects) {
+        self.records_committed = self.records_committed.max(records);
         while let Some((_, token)) = self.commits.pop_front_if(|(needed, _)| *needed <= records) {
             self.complete_one(now, token, fx);
         }

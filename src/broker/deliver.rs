@@ -58,7 +58,7 @@ impl ShardCore {
                 self.counters.drop_message(DropReason::QosZeroOffline);
                 return false;
             }
-            return self.enqueue(now, slot, draft, copy, fx);
+            return self.enqueue(slot, draft, copy, fx);
         };
         let connection = &self.connections[conn];
         let has_room = connection.unsent < self.options.output_bytes_max;
@@ -71,15 +71,15 @@ impl ShardCore {
                 self.counters.drop_message(DropReason::QosZeroSlow);
                 return false;
             }
-            return self.enqueue(now, slot, draft, copy, fx);
+            return self.enqueue(slot, draft, copy, fx);
         }
         if has_room && session.queue.is_empty() && session.outbound.can_send(connection.window) {
             let outgoing = outgoing(draft, copy);
-            let durable = self.record_queued(slot, &outgoing, fx);
+            let durable = self.record_queued(slot, &outgoing, false, fx);
             self.send_in_window(now, slot, conn, outgoing, fx);
             return durable;
         }
-        self.enqueue(now, slot, draft, copy, fx)
+        self.enqueue(slot, draft, copy, fx)
     }
 
     fn send_qos_zero(
@@ -145,36 +145,38 @@ impl ShardCore {
         }
     }
 
-    fn record_queued(&mut self, slot: u32, outgoing: &Outgoing, fx: &mut Effects) -> bool {
+    fn record_queued(&mut self, slot: u32, outgoing: &Outgoing, replaces: bool, fx: &mut Effects) -> bool {
         let durable = self.options.durable && self.sessions[slot].is_durable();
         if durable {
             let Outgoing { message, ids, qos, retain, .. } = outgoing;
             let (message, subscription_ids) = (message.clone(), ids.as_slice().into());
             let session = self.sessions.reference(slot);
-            self.record(Record::Queued { session, message, qos: *qos, retain: *retain, subscription_ids }, fx);
+            let (qos, retain) = (*qos, *retain);
+            self.record(Record::Queued { session, message, qos, retain, subscription_ids, replaces }, fx);
         }
         durable
     }
 
     /// Keeps a message until the window has room, or its client is back. [MQTT-3.1.2-5]
-    fn enqueue(&mut self, now: Timestamp, slot: u32, draft: &mut Draft<'_>, copy: &Copy<'_>, fx: &mut Effects) -> bool {
+    fn enqueue(&mut self, slot: u32, draft: &mut Draft<'_>, copy: &Copy<'_>, fx: &mut Effects) -> bool {
         let outgoing = outgoing(draft, copy);
-        let counters = &mut self.counters;
         let mut dropped = Vec::new();
-        let pushed = self.sessions[slot].queue.push(outgoing.clone(), &self.options.queue, |item, reason| {
-            counters.drop_message(reason);
-            dropped.push(item);
-        });
-        for item in dropped {
-            self.share_finished(slot, &item, fx);
+        let queue = &mut self.sessions[slot].queue;
+        let pushed = queue.push(outgoing.clone(), &self.options.queue, |item, reason| dropped.push((item, reason)));
+        for (item, reason) in dropped {
+            if reason == DropReason::QueueFullOldest {
+                self.drop_front(slot, item, reason, fx);
+            } else {
+                self.counters.drop_message(reason);
+                self.share_finished(slot, &item, fx);
+            }
         }
         match pushed {
-            Pushed::Queued | Pushed::Replaced => self.record_queued(slot, &outgoing, fx),
+            Pushed::Queued => self.record_queued(slot, &outgoing, false, fx),
+            Pushed::Replaced => self.record_queued(slot, &outgoing, true, fx),
             Pushed::Refused => false,
             Pushed::Disconnect => {
-                if let Some(conn) = self.sessions[slot].conn {
-                    self.close_connection(now, conn, ReasonCode::QuotaExceeded, fx);
-                }
+                self.overfull.extend(self.sessions[slot].conn);
                 false
             }
         }
@@ -214,7 +216,7 @@ impl ShardCore {
     /// Sends the next of what was under way when the last connection ended. [MQTT-4.4.0-1] [MQTT-4.4.0-2]
     fn resend_one(&mut self, now: Timestamp, slot: u32, conn: ConnId, fx: &mut Effects) -> bool {
         let connection = &mut self.connections[conn];
-        let (message, written) = match self.sessions[slot].outbound.next_resend(connection.window) {
+        let (id, message, written) = match self.sessions[slot].outbound.next_resend(connection.window) {
             None => return false,
             Some(Resend::PubRel { id }) => {
                 self.send_ack(conn, AckType::PubRel, id, ReasonCode::Success, fx);
@@ -228,13 +230,25 @@ impl ShardCore {
                 // Sending was begun, and has to be finished whatever time has passed. (MQTT 5.0, 4.3.3)
                 let header = MessageHeader { expires: header.expires.max(now + crate::base::Millis(1)), ..*header };
                 let counters = &mut self.counters;
-                (message.message.clone(), write_publish(now, connection, conn, &header, &body, &write, counters, fx))
+                let written = write_publish(now, connection, conn, &header, &body, &write, counters, fx);
+                (id, message.message.clone(), written)
             }
         };
-        if written == Ok(true) {
-            fx.output.attach_payload(conn, message);
+        match written {
+            Ok(true) => fx.output.attach_payload(conn, message),
+            Ok(false) => {}
+            Err(reason) => self.give_up(slot, id, reason, fx),
         }
         true
+    }
+
+    /// A message that was under way, and that the client takes no more: its Maximum Packet Size is another one now.
+    fn give_up(&mut self, slot: u32, id: PacketId, reason: NotSent, fx: &mut Effects) {
+        let outbound = &mut self.sessions[slot].outbound;
+        let Ok(outgoing) = outbound.puback(id).or_else(|_| outbound.pubrec_refused(id)) else { return };
+        self.counters.drop_message(reason.drop_reason());
+        self.record_of(slot, fx, |session| Record::Completed { session, packet_id: id });
+        self.share_finished(slot, &outgoing, fx);
     }
 
     /// PUBACK, PUBREC, PUBREL or PUBCOMP from the client.

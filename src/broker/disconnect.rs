@@ -56,21 +56,34 @@ impl ShardCore {
         error: Error,
         fx: &mut Effects,
     ) {
-        self.counters.refuse(Refusal::BadPacket);
+        self.counters.refuse(match error {
+            Error::Protocol(ProtocolViolation::ReceiveMaximumExceeded) => Refusal::ReceiveMaximumExceeded,
+            _ => Refusal::BadPacket,
+        });
         match (self.connections[conn].phase, frame) {
             (Phase::AwaitConnect, Some(frame)) => self.refuse_unread(now, conn, frame, error, fx),
-            _ => self.close_connection(now, conn, error.reason(), fx),
+            _ => self.close_saying(now, conn, error.reason(), &error.to_string(), fx),
         }
     }
 
     /// Ends a connection by our own will, and tells the client why where it can be told.
-    /// [MQTT-3.14.0-1] no DISCONNECT before a successful CONNACK.
     pub(super) fn close_connection(&mut self, now: Timestamp, conn: ConnId, reason: ReasonCode, fx: &mut Effects) {
-        if self.connections[conn].phase == Phase::Closing {
+        self.close_saying(now, conn, reason, "", fx);
+    }
+
+    /// The same, in words too.
+    fn close_saying(&mut self, now: Timestamp, conn: ConnId, reason: ReasonCode, words: &str, fx: &mut Effects) {
+        let connection = &self.connections[conn];
+        if connection.phase == Phase::Closing {
             return;
         }
-        if self.connections[conn].phase.is_connected() && self.is_v5(conn) {
-            let properties = PropertyBuffer::new();
+        // [MQTT-3.14.0-1] no DISCONNECT before a successful CONNACK.
+        if connection.phase.is_connected() && self.is_v5(conn) {
+            let mut properties = PropertyBuffer::new();
+            // [MQTT-3.14.2-3]
+            if !words.is_empty() && connection.packet_bytes_max as usize >= words.len() + DISCONNECT_BYTES_MAX {
+                properties.push_text(PropertyId::ReasonString, words);
+            }
             // [MQTT-4.13.2-1]
             self.send(conn, &Packet::Disconnect(Disconnect { reason, properties: properties.properties() }), fx);
         }
@@ -230,3 +243,6 @@ impl ShardCore {
         }
     }
 }
+
+/// A DISCONNECT with a Reason String, but for the text: fixed header, reason, property length, identifier, text length.
+const DISCONNECT_BYTES_MAX: usize = 2 + 1 + 4 + 1 + 2;

@@ -73,6 +73,7 @@ pub enum Event {
         client_id: Box<str>,
         expired: bool,
     },
+    /// The first of a connection; the counters tell of the rest.
     PublishRefused {
         client_id: Box<str>,
         topic: Box<str>,

@@ -2,7 +2,7 @@
 
 use super::message::Message;
 use crate::base::{SessionRef, ShardId};
-use crate::routing::{GroupId, RetainedCursor, SubscriptionOptions};
+use crate::routing::{GroupRef, RetainedCursor, SubscriptionOptions};
 
 /// What a request's answer is for, on the shard that asked.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -14,7 +14,7 @@ pub struct Token {
 /// A message on its way to one member of a shared group.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ShareDelivery {
-    pub group: GroupId,
+    pub group: GroupRef,
     pub message: Message,
     pub options: SubscriptionOptions,
     /// Answered when the message is stored, where the publisher waits for that.
@@ -89,7 +89,7 @@ pub enum MeshMessage {
     /// A member's delivery is over: acknowledged or dropped.
     ShareFinished {
         session: SessionRef,
-        group: GroupId,
+        group: GroupRef,
     },
     /// The answer to a token.
     Done {

@@ -25,7 +25,7 @@ mod share;
 mod subscribe;
 mod timers;
 
-pub use self::core::ShardCore;
+pub use self::core::{Fullest, ShardCore};
 pub use effects::{Effects, Event};
 pub use input::{Consumed, Input};
 pub use mesh::{MeshMessage, RetainedQuestion, ShareDelivery, Token};

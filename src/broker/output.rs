@@ -43,6 +43,9 @@ impl OutputBuffer {
     }
 
     fn clear(&mut self) {
+        if self.bytes.capacity() > KEPT_BUFFER_BYTES_MAX {
+            self.bytes = Vec::new();
+        }
         self.bytes.clear();
         self.payloads.clear();
     }
@@ -51,16 +54,17 @@ impl OutputBuffer {
 const NONE: u32 = u32::MAX;
 
 /// Buffers kept for the next batch, and the largest that is worth keeping.
-const POOL_BUFFERS_MAX: usize = 1_024;
-const POOL_BUFFER_BYTES_MAX: usize = 64 * 1024;
+const KEPT_BUFFERS_MAX: usize = 1_024;
+const KEPT_BUFFER_BYTES_MAX: usize = 64 * 1024;
 
 /// The output of a batch.
 #[derive(Debug, Default)]
 pub struct Output {
-    /// By connection, where its buffer is in `active`.
+    /// By connection, where its buffer is.
     slots: Vec<u32>,
-    active: Vec<(ConnId, OutputBuffer)>,
-    pool: Vec<OutputBuffer>,
+    /// Who has a buffer in this batch; the first buffers are theirs, in this order.
+    active: Vec<ConnId>,
+    buffers: Vec<OutputBuffer>,
 }
 
 impl Output {
@@ -70,7 +74,7 @@ impl Output {
         if self.slots.get(index).is_none_or(|&slot| slot == NONE) {
             self.open(conn, index);
         }
-        &mut self.active[self.slots[index] as usize].1
+        &mut self.buffers[self.slots[index] as usize]
     }
 
     /// Puts a payload behind what was written last.
@@ -79,7 +83,6 @@ impl Output {
         buffer.payloads.push((buffer.bytes.len(), message));
     }
 
-    #[cold]
     fn open(&mut self, conn: ConnId, index: usize) {
         if self.slots.len() <= index {
             let missing = index + 1 - self.slots.len();
@@ -87,7 +90,10 @@ impl Output {
             self.slots.resize(index + 1, NONE);
         }
         self.slots[index] = self.active.len() as u32;
-        self.active.push((conn, self.pool.pop().unwrap_or_default()));
+        self.active.push(conn);
+        if self.buffers.len() < self.active.len() {
+            self.buffers.push(OutputBuffer::default());
+        }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -96,13 +102,11 @@ impl Output {
 
     /// Hands each connection's buffer to `write`, and keeps the emptied buffers for the next batch.
     pub fn drain(&mut self, mut write: impl FnMut(ConnId, &OutputBuffer)) {
-        for (conn, mut buffer) in self.active.drain(..) {
-            write(conn, &buffer);
+        for (conn, buffer) in self.active.drain(..).zip(&mut self.buffers) {
+            write(conn, buffer);
             self.slots[conn.0 as usize] = NONE;
-            if self.pool.len() < POOL_BUFFERS_MAX && buffer.bytes.capacity() <= POOL_BUFFER_BYTES_MAX {
-                buffer.clear();
-                self.pool.push(buffer);
-            }
+            buffer.clear();
         }
+        self.buffers.truncate(KEPT_BUFFERS_MAX);
     }
 }

@@ -126,6 +126,10 @@ impl ShardCore {
         verdict: Result<(), ReasonCode>,
         fx: &mut Effects,
     ) -> Result<(), Error> {
+        // Before the identifier is remembered: what is one too many was not taken over, and may come again.
+        if !self.sessions[slot].inbound.is_received(id) {
+            self.check_receive_max(conn, slot)?;
+        }
         if let Err(reason) = verdict
             && self.is_v5(conn)
         {
@@ -139,7 +143,6 @@ impl ShardCore {
             Received::DuplicatePending => {}
             Received::Duplicate => self.acknowledge(conn, slot, AckKind::PubRec, id, None, fx),
             Received::New => {
-                self.check_receive_max(conn, slot)?;
                 if self.is_admitted(slot, verdict, topic, fx) {
                     self.publish_and_acknowledge(now, conn, slot, publish, topic, (AckKind::PubRec, id), fx);
                 } else {
@@ -150,7 +153,7 @@ impl ShardCore {
         Ok(())
     }
 
-    /// [MQTT-3.3.4-7] more publishes of QoS 1 and 2 than we said we take.
+    /// One more of QoS 1 or 2 must not be more than we said we take. [MQTT-3.3.4-7]
     fn check_receive_max(&self, conn: ConnId, slot: u32) -> Result<(), Error> {
         let max = usize::from(self.options.receive_max);
         let inbound = &self.sessions[slot].inbound;
@@ -209,8 +212,12 @@ impl ShardCore {
             ReasonCode::TopicNameInvalid => Refusal::TopicTooDeep,
             _ => Refusal::PayloadFormat,
         });
-        let client_id = self.sessions[slot].client_id.clone();
-        fx.events.push(Event::PublishRefused { client_id, topic: topic.as_str().into(), reason });
+        let session = &self.sessions[slot];
+        let connection = session.conn.and_then(|conn| self.connections.get_mut(conn));
+        if connection.is_some_and(|connection| !std::mem::replace(&mut connection.told_refusal, true)) {
+            let client_id = session.client_id.clone();
+            fx.events.push(Event::PublishRefused { client_id, topic: topic.as_str().into(), reason });
+        }
         false
     }
 
@@ -245,6 +252,9 @@ impl ShardCore {
 
     /// What waits, waits for everything recorded so far.
     pub(super) fn wait_for_commit(&mut self, join: &mut Join) {
+        if self.records_made == self.records_committed {
+            return;
+        }
         if let Some(token) = join.wait(&mut self.pending) {
             self.commits.push_back((self.records_made, token));
         }

@@ -32,13 +32,14 @@ pub enum Record {
         session: SessionRef,
         filter: Box<str>,
     },
-    /// At the end of the session's queue.
+    /// At the end of the session's queue, or in the place of the message of the same topic that waited there.
     Queued {
         session: SessionRef,
         message: Message,
         qos: QoS,
         retain: bool,
         subscription_ids: Box<[SubscriptionId]>,
+        replaces: bool,
     },
     /// The front of the session's queue went out with this packet identifier.
     Sent {

@@ -34,8 +34,8 @@ pub(super) struct Replay {
 }
 
 impl Replay {
-    pub(super) fn is_of(&self, filter: TopicFilter<'_>) -> bool {
-        *self.filter == *filter.as_str()
+    pub(super) fn filter(&self) -> TopicFilter<'_> {
+        TopicFilter::trusted(&self.filter)
     }
 
     /// Goes on to the next shard. False: there is none.
@@ -124,12 +124,16 @@ impl ShardCore {
         let room = self.has_room(conn);
         let window = self.connections[conn].window;
         let session = &mut self.sessions[slot];
-        let can_send = session.queue.is_empty() && session.outbound.can_send(window);
+        let may_queue_zero = self.options.queue_qos_zero;
+        // Behind what waits: in the queue it could be dropped.
+        let is_next = session.queue.is_empty();
+        let can_send = is_next && session.outbound.can_send(window);
         let Some(replay) = session.rare.as_mut().and_then(|rare| rare.replays.front_mut()) else { return false };
         let Some(message) = replay.held.front() else { return false };
         let SubscriptionOptions { qos, id, no_local, .. } = replay.options;
         let qos = message.header().qos.min(granted(qos));
-        if !room || qos != QoS::AtMostOnce && !can_send {
+        let can_send = if qos == QoS::AtMostOnce { is_next || !may_queue_zero } else { can_send };
+        if !room || !can_send {
             return false;
         }
         let Some(message) = replay.held.pop_front() else { return false };

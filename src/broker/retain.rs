@@ -35,7 +35,9 @@ impl ShardCore {
         if is_empty {
             self.remove_retained(&message, fx);
         } else if !self.put_retained(&message) {
-            return self.counters.refuse(Refusal::RetainedFull);
+            self.counters.refuse(Refusal::RetainedFull);
+            // What it replaces must not be taken for the topic's last value. [MQTT3-3.3.1-7]
+            self.remove_retained(&message, fx);
         } else if self.options.durable {
             self.record(Record::Retained { message: message.clone() }, fx);
         }

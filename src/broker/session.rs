@@ -9,7 +9,7 @@ use super::replay::Replay;
 use super::timers::TimerId;
 use crate::base::{ConnId, SessionRef, ShardId, SubscriptionId, Timestamp};
 use crate::mqtt::QoS;
-use crate::routing::{FilterId, GroupId};
+use crate::routing::{FilterId, GroupRef};
 use crate::session::{Inbound, Outbound, Queue, QueueItem, SessionExpiry, WillState};
 
 #[derive(Debug)]
@@ -94,7 +94,7 @@ impl Ids {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Via {
     pub(super) home: ShardId,
-    pub(super) group: GroupId,
+    pub(super) group: GroupRef,
 }
 
 /// A message that waits for, or is in flight to, one session.

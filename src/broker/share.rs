@@ -90,13 +90,14 @@ impl ShardCore {
         }
         if session.shard != self.me {
             let token = if qos == QoS::AtMostOnce { None } else { join.wait(&mut self.pending) };
+            let group = self.groups.reference(group);
             let delivery = ShareDelivery { group, message: draft.message(), options, token };
             return fx
                 .mesh
                 .push((session.shard, MeshMessage::ShareDeliver { session, delivery, last_resort: !online }));
         }
         let Some(slot) = self.sessions.resolve(session) else { return };
-        let via = Via { home: self.me, group };
+        let via = Via { home: self.me, group: self.groups.reference(group) };
         if self.deliver_shared(now, slot, draft, options, via, fx) {
             self.wait_for_commit(join);
         }
@@ -171,7 +172,10 @@ impl ShardCore {
             self.groups.finished(group, session);
         }
         let mut join = Join::new(token.map(Completion::Passed));
-        self.share_out(now, group, &mut Draft::of(&message), Some(session), &mut join, fx);
+        match self.groups.resolve(group) {
+            Some(group) => self.share_out(now, group, &mut Draft::of(&message), Some(session), &mut join, fx),
+            None => self.counters.drop_message(DropReason::NoSharedMember),
+        }
         self.finish(now, join, fx);
     }
 

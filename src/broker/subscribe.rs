@@ -42,7 +42,13 @@ impl ShardCore {
             all_reasons.push(self.subscribe_reason(conn, &request, outcome.as_ref().err()));
             match outcome {
                 Ok(replay) => all_replays.extend(replay),
-                Err(reason) => self.tell_refused(slot, &request, reason, fx),
+                Err(reason) => {
+                    self.count_refused(reason);
+                    // One event for all filters beyond the bound: a packet has room for millions.
+                    if index <= FILTERS_PER_PACKET_MAX {
+                        self.tell_refused(slot, &request, reason, fx);
+                    }
+                }
             }
         }
         if self.options.durable && self.sessions[slot].is_durable() {
@@ -66,12 +72,15 @@ impl ShardCore {
         }
     }
 
-    fn tell_refused(&mut self, slot: u32, request: &FilterRequest<'_>, reason: ReasonCode, fx: &mut Effects) {
+    fn count_refused(&mut self, reason: ReasonCode) {
         self.counters.refuse(match reason {
             ReasonCode::NotAuthorized => Refusal::SubscribeNotAuthorized,
             ReasonCode::TopicFilterInvalid => Refusal::TopicTooDeep,
             _ => Refusal::TooManySubscriptions,
         });
+    }
+
+    fn tell_refused(&self, slot: u32, request: &FilterRequest<'_>, reason: ReasonCode, fx: &mut Effects) {
         let client_id = self.sessions[slot].client_id.clone();
         fx.events.push(Event::SubscribeRefused { client_id, filter: request.filter.filter.as_str().into(), reason });
     }
@@ -242,14 +251,16 @@ impl ShardCore {
         connection: u32,
         packet_id: PacketId,
         reasons: &[u8],
-        replays: Vec<Replay>,
+        mut replays: Vec<Replay>,
         fx: &mut Effects,
     ) {
         let Some(slot) = self.sessions.resolve(session) else { return };
-        let found = &mut self.sessions[slot];
+        let found = &self.sessions[slot];
         let (Some(conn), true) = (found.conn, found.connection == connection) else { return };
+        // [MQTT-3.10.4-2]: what was unsubscribed in the meantime gets nothing any more.
+        replays.retain(|replay| self.has(slot, SharedFilter { group: None, filter: replay.filter() }));
         if !replays.is_empty() {
-            found.rare_mut().replays.extend(replays);
+            self.sessions[slot].rare_mut().replays.extend(replays);
         }
         self.send(conn, &Packet::SubAck(SubAck { packet_id, properties: Properties::EMPTY, reasons }), fx);
         self.replay(now, slot, fx);
@@ -288,7 +299,7 @@ impl ShardCore {
         session.subscriptions.swap_remove(at);
         if let Some(rare) = &mut session.rare {
             // [MQTT-3.10.4-2]
-            rare.replays.retain(|replay| !replay.is_of(filter));
+            rare.replays.retain(|replay| replay.filter() != filter);
         }
         self.unsubscribe_index(id, Subscriber::session(slot), fx);
         true

@@ -20,7 +20,8 @@ pub fn encode(packet: &Packet<'_>, version: Version, out: &mut Vec<u8>) {
                 out.push(ack.reason as u8);
                 ack.properties.write(out);
             } else {
-                out.push(ack.reason.connect_return_code());
+                let code = ack.reason.connect_return_code().or(ReasonCode::ServerUnavailable.connect_return_code());
+                out.push(code.unwrap_or_default());
             }
         }),
         Packet::Publish(publish) => put_publish(publish, version, out),

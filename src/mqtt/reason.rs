@@ -76,16 +76,24 @@ impl ReasonCode {
         self as u8 >= 0x80
     }
 
-    /// The CONNACK return code that tells a 3.1 or 3.1.1 client the same, as far as it can be told.
-    pub const fn connect_return_code(self) -> u8 {
-        match self {
+    /// The CONNACK return code that tells a 3.1 or 3.1.1 client the same; `None` where it has none, and is told nothing.
+    /// [MQTT3-3.2.2-6]
+    pub const fn connect_return_code(self) -> Option<u8> {
+        Some(match self {
             R::Success => 0,
             R::UnsupportedProtocolVersion => 1,
             R::ClientIdentifierNotValid => 2,
+            R::ServerUnavailable
+            | R::ServerBusy
+            | R::ServerShuttingDown
+            | R::QuotaExceeded
+            | R::UseAnotherServer
+            | R::ServerMoved
+            | R::ConnectionRateExceeded => 3,
             R::BadUserNameOrPassword | R::BadAuthenticationMethod => 4,
             R::NotAuthorized | R::Banned => 5,
-            _ => 3,
-        }
+            _ => return None,
+        })
     }
 
     pub const fn from_connect_return_code(code: u8) -> Option<Self> {
@@ -212,8 +220,9 @@ mod tests {
     fn the_six_return_codes_of_3_1_1_keep_their_meaning() {
         for code in 0..=5 {
             let reason = ReasonCode::from_connect_return_code(code).unwrap();
-            assert_eq!(reason.connect_return_code(), code);
+            assert_eq!(reason.connect_return_code(), Some(code));
         }
         assert_eq!(ReasonCode::from_connect_return_code(6), None);
+        assert_eq!(R::TopicNameInvalid.connect_return_code(), None);
     }
 }

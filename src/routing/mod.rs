@@ -24,5 +24,5 @@ pub use filter_index::{FilterId, FilterIndex, Subscribed, Unsubscribed};
 pub use interest::InterestIndex;
 pub use matches::{Delivery, Matches};
 pub use retained::{RetainedCursor, RetainedIndex};
-pub use shared::{Choice, Joined, Left, Member, SharedGroups};
+pub use shared::{Choice, GroupRef, Joined, Left, Member, SharedGroups};
 pub use subscriber::{GroupId, Subscriber, SubscriberKind, SubscriptionOptions};

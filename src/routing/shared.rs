@@ -31,8 +31,17 @@ pub struct Left {
     pub last: bool,
 }
 
+/// A group that may be gone by the time it is asked for, and its place another's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GroupRef {
+    pub id: GroupId,
+    generation: u32,
+}
+
 #[derive(Debug)]
 struct Group {
+    /// Tells this group from a later one in its place.
+    generation: u32,
     /// Name and filter, with a separator between them that no name contains.
     text: Box<str>,
     name_len: u32,
@@ -50,6 +59,7 @@ impl Group {
 pub struct SharedGroups {
     keys: RandomState,
     groups: Pool<Group>,
+    generation: u32,
     by_name: IndexTable,
     /// The groups of each session, so that its coming and going touches no other group.
     of_session: HashMap<SessionRef, Vec<GroupId>, RandomState>,
@@ -58,7 +68,13 @@ pub struct SharedGroups {
 impl SharedGroups {
     pub fn new(seed: u64) -> Self {
         let keys = hash::keyed(seed);
-        Self { groups: Pool::new(), by_name: IndexTable::new(), of_session: HashMap::with_hasher(keys.clone()), keys }
+        Self {
+            groups: Pool::new(),
+            generation: 0,
+            by_name: IndexTable::new(),
+            of_session: HashMap::with_hasher(keys.clone()),
+            keys,
+        }
     }
 
     pub fn len(&self) -> usize {
@@ -82,7 +98,9 @@ impl SharedGroups {
         let found = self.find_hashed(hash, group, filter.as_str());
         let index = found.unwrap_or_else(|| {
             let text = [group, filter.as_str()].join("/").into_boxed_str();
-            let index = self.groups.insert(Group { text, name_len: group.len() as u32, members: Members::new() });
+            self.generation = self.generation.wrapping_add(1);
+            let (generation, name_len) = (self.generation, group.len() as u32);
+            let index = self.groups.insert(Group { generation, text, name_len, members: Members::new() });
             self.by_name.insert(hash, index);
             index
         });
@@ -95,6 +113,16 @@ impl SharedGroups {
 
     pub fn find(&self, group: &str, filter: TopicFilter<'_>) -> Option<GroupId> {
         self.find_hashed(self.hash(group, filter.as_str()), group, filter.as_str()).map(GroupId)
+    }
+
+    /// To be kept with a message while the group comes and goes.
+    pub fn reference(&self, id: GroupId) -> GroupRef {
+        GroupRef { id, generation: self.groups.get(id.0).map_or(0, |group| group.generation) }
+    }
+
+    /// The group, if it is still the one that was meant.
+    pub fn resolve(&self, group: GroupRef) -> Option<GroupId> {
+        self.groups.get(group.id.0).filter(|found| found.generation == group.generation).map(|_| group.id)
     }
 
     fn find_hashed(&self, hash: u64, group: &str, filter: &str) -> Option<u32> {
@@ -152,8 +180,8 @@ impl SharedGroups {
     }
 
     /// A member acknowledged a message, or lost it.
-    pub fn finished(&mut self, group: GroupId, session: SessionRef) {
-        if let Some(group) = self.groups.get_mut(group.0) {
+    pub fn finished(&mut self, group: GroupRef, session: SessionRef) {
+        if let Some(group) = self.resolve(group).and_then(|id| self.groups.get_mut(id.0)) {
             group.members.finished(session);
         }
     }
@@ -223,6 +251,18 @@ mod tests {
         assert_eq!(groups.leave(group, session(2)), Left { existed: false, last: false });
         assert!(groups.is_empty() && groups.of_session.is_empty() && groups.by_name.len() == 0);
         assert!(groups.pick(group, Choice::RoundRobin, 0, None).is_none());
+    }
+
+    #[test]
+    fn a_group_in_the_place_of_another_is_not_the_other() {
+        let mut groups = SharedGroups::new(1);
+        let old = groups.join("g", filter("a"), session(1), OPTIONS, true).group;
+        let kept = groups.reference(old);
+        assert_eq!(groups.resolve(kept), Some(old));
+        groups.leave(old, session(1));
+        assert_eq!(groups.resolve(kept), None);
+        let new = groups.join("h", filter("b"), session(1), OPTIONS, true).group;
+        assert_eq!((new, groups.resolve(kept)), (old, None));
     }
 
     #[test]

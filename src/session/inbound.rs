@@ -134,6 +134,11 @@ impl Inbound {
         Received::DuplicatePending
     }
 
+    /// Whether a QoS 2 PUBLISH with this identifier was taken over and not released yet.
+    pub fn is_received(&self, id: PacketId) -> bool {
+        self.open.as_ref().is_some_and(|open| open.received.contains(id))
+    }
+
     /// PUBREL came. False when the identifier is unknown: PUBCOMP is sent all the same [MQTT-4.3.3-11], in version 5
     /// with Packet Identifier not found (0x92). A PUBLISH with this identifier is a new message from now on.
     /// [MQTT-4.3.3-12]
@@ -303,9 +308,9 @@ mod tests {
     #[test]
     fn an_identifier_is_known_from_publish_to_pubrel() {
         let mut inbound = Inbound::default();
-        assert!(!inbound.release(id(1)));
+        assert!(!inbound.release(id(1)) && !inbound.knows(id(1)));
         assert_eq!(inbound.receive_exactly_once(id(1)), Received::New);
-        assert!(inbound.ack_now(PubRec, id(1), OK).is_some());
+        assert!(inbound.ack_now(PubRec, id(1), OK).is_some() && inbound.knows(id(1)));
         assert_eq!(inbound.receive_exactly_once(id(1)), Received::Duplicate);
         inbound.connection_lost();
         assert_eq!(inbound.receive_exactly_once(id(1)), Received::Duplicate);

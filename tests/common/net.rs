@@ -185,11 +185,16 @@ impl Net {
 
     pub fn unblock(&mut self, client: Client) {
         self.wires[client.0].is_slow = false;
-        self.let_out(client, usize::MAX);
+        self.take_waiting(client);
     }
 
-    /// The client's socket takes so much of what waits for it.
-    pub fn let_out(&mut self, client: Client, bytes_max: usize) {
+    /// The client's socket takes what waits for it. What follows waits again where the client is blocked.
+    pub fn take_waiting(&mut self, client: Client) {
+        self.take_some(client, usize::MAX);
+    }
+
+    /// The same, of so many bytes at most.
+    pub fn take_some(&mut self, client: Client, bytes_max: usize) {
         let wire = &mut self.wires[client.0];
         if wire.is_closed {
             return;
@@ -217,6 +222,13 @@ impl Net {
         for (core, effects) in self.cores.iter_mut().zip(&mut self.effects) {
             core.handle(self.now, Input::Shutdown, effects);
         }
+        self.settle();
+    }
+
+    /// Makes durable what one shard recorded.
+    pub fn commit_one(&mut self, shard: usize) {
+        let records = self.committed[shard];
+        self.cores[shard].handle(self.now, Input::Committed { records }, &mut self.effects[shard]);
         self.settle();
     }
 

@@ -687,3 +687,56 @@ pub(crate) fn put_text(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(&(text.len() as u16).to_be_bytes());
     out.extend_from_slice(text.as_bytes());
 }
+
+// Part B.
+
+/// Runs `test` on one shard, on two and on four.
+pub(crate) fn on_1_2_4(options: &Options, test: impl Fn(Net)) {
+    for shards in [1, 2, 4] {
+        test(Net::new(Options { shards, ..options.clone() }));
+    }
+}
+
+/// The sum of a number over all shards.
+pub(crate) fn sum<T: std::iter::Sum>(net: &Net, of: impl Fn(&thrum::broker::ShardCore) -> T) -> T {
+    net.cores.iter().map(of).sum()
+}
+
+/// Bytes of an UNSUBSCRIBE of 5.0.
+pub(crate) fn unsubscribe_bytes(id: u16, filters: &[&str]) -> Vec<u8> {
+    let mut body = id.to_be_bytes().to_vec();
+    body.push(0);
+    filters.iter().for_each(|filter| put_text(&mut body, filter));
+    packet(0xa2, &body)
+}
+
+/// The messages that come, each acknowledged, until no more come. PUBRELs are answered as they come.
+pub(crate) fn take_messages(net: &mut Net, client: Client) -> Vec<Message> {
+    let mut messages = Vec::new();
+    while let Some(got) = next_if_any(net, client) {
+        match got {
+            Got::Publish(message) => {
+                match message.qos {
+                    QoS::AtMostOnce => {}
+                    QoS::AtLeastOnce => send_ack(net, client, AckType::PubAck, message.id),
+                    QoS::ExactlyOnce => send_ack(net, client, AckType::PubRec, message.id),
+                }
+                messages.push(message);
+            }
+            Got::Ack { ack: AckType::PubRel, id, .. } => send_ack(net, client, AckType::PubComp, id),
+            other => panic!("neither PUBLISH nor PUBREL: {other:?}"),
+        }
+    }
+    messages
+}
+
+/// Their payloads.
+pub(crate) fn take_payloads(net: &mut Net, client: Client) -> Vec<String> {
+    take_messages(net, client).iter().map(|message| message.payload_text().to_owned()).collect()
+}
+
+/// Nothing is left to be done, and nothing held.
+pub(crate) fn assert_at_rest(net: &Net) {
+    let held: usize = sum(net, |core| core.messages_held() + core.unfinished_len());
+    assert_eq!(held, 0, "messages held and things unfinished");
+}

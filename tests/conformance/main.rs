@@ -3,5 +3,22 @@
 #[path = "../common/net.rs"]
 mod net;
 
+mod acks;
+mod alias;
 mod client;
+mod connack;
+mod connect;
+mod flow_control;
+mod format;
+mod order;
+mod packet_size;
+mod publish;
+mod qos;
+mod retain;
+mod retained;
+mod session;
+mod shared;
 mod smoke;
+mod subscribe;
+mod unsubscribe;
+mod will;
