@@ -45,6 +45,8 @@ pub struct Net {
     committed: Vec<u64>,
     /// Whether records are committed as soon as they are made.
     pub commits: bool,
+    /// Whether what shards tell each other waits in the rings, until `drain_mesh`.
+    pub holds_mesh: bool,
     pub mesh_messages: usize,
 }
 
@@ -73,6 +75,7 @@ impl Net {
             records: Vec::new(),
             committed: vec![0; shards],
             commits: true,
+            holds_mesh: false,
             mesh_messages: 0,
         }
     }
@@ -187,8 +190,18 @@ impl Net {
 
     /// The client's socket takes what waits for it. What follows waits again where the client is blocked.
     pub fn take_waiting(&mut self, client: Client) {
+        self.take_some(client, usize::MAX);
+    }
+
+    /// The same, of so many bytes at most.
+    pub fn take_some(&mut self, client: Client, bytes_max: usize) {
         let wire = &mut self.wires[client.0];
-        let (shard, conn, bytes) = (wire.shard, wire.conn, std::mem::take(&mut wire.unsent));
+        if wire.is_closed {
+            return;
+        }
+        let bytes = wire.unsent.min(bytes_max);
+        wire.unsent -= bytes;
+        let (shard, conn) = (wire.shard, wire.conn);
         self.cores[shard].handle(self.now, Input::Sent { conn, bytes }, &mut self.effects[shard]);
         self.settle();
     }
@@ -233,9 +246,28 @@ impl Net {
         while (0..self.cores.len()).map(|shard| self.step(shard)).fold(false, |any, did| any | did) {}
     }
 
+    /// One shard reads so many messages at most of each ring, and what follows happens.
+    pub fn drain_mesh(&mut self, shard: usize, messages_max: usize) {
+        for from in 0..self.cores.len() {
+            let len = self.rings[from][shard].len().min(messages_max);
+            for message in self.rings[from][shard].drain(..len) {
+                let input = Input::Mesh { from: ShardId::new(from), message };
+                self.cores[shard].handle(self.now, input, &mut self.effects[shard]);
+            }
+        }
+        let is_drained = self.rings.iter().all(|rings| rings[shard].is_empty());
+        if is_drained && self.cores[shard].wants_mesh_drained() {
+            self.cores[shard].handle(self.now, Input::MeshDrained, &mut self.effects[shard]);
+        }
+        self.settle();
+    }
+
     /// One turn of one shard. True: something happened.
     fn step(&mut self, shard: usize) -> bool {
         let mut worked = self.apply(shard);
+        if self.holds_mesh {
+            return worked;
+        }
         for from in 0..self.cores.len() {
             for message in std::mem::take(&mut self.rings[from][shard]) {
                 let input = Input::Mesh { from: ShardId::new(from), message };
