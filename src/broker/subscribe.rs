@@ -220,7 +220,8 @@ impl ShardCore {
     ) {
         let home = self.group_home(group, filter);
         if self.membership(slot, group, filter).is_none() {
-            let membership = Membership { group: group.into(), filter: filter.as_str().into(), home };
+            let key = self.groups.key(group, filter.as_str());
+            let membership = Membership { group: group.into(), filter: filter.as_str().into(), home, key };
             self.sessions[slot].rare_mut().shares.push(membership);
         }
         let session = self.sessions.reference(slot);
