@@ -316,7 +316,7 @@ impl ShardCore {
             Packet::Publish(publish) => self.on_publish(now, conn, publish, fx)?,
             Packet::Ack(ack_type, ack) => self.on_ack(now, conn, *ack_type, ack, fx)?,
             Packet::Subscribe(subscribe) => self.on_subscribe(now, conn, subscribe, fx),
-            Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(conn, unsubscribe, fx),
+            Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(now, conn, unsubscribe, fx),
             // [MQTT-3.12.4-1]
             Packet::PingReq => _ = self.send(conn, &Packet::PingResp, fx),
             Packet::Disconnect(disconnect) => self.on_disconnect(now, conn, disconnect, fx)?,

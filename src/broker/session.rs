@@ -8,7 +8,7 @@ use super::message::Message;
 use super::replay::Replay;
 use super::timers::TimerId;
 use crate::base::{ConnId, SessionRef, ShardId, SubscriptionId, Timestamp};
-use crate::mqtt::{QoS, TopicFilter, TopicName};
+use crate::mqtt::QoS;
 use crate::routing::{FilterId, GroupRef};
 use crate::session::{Inbound, Outbound, Queue, QueueItem, SessionExpiry, WillState};
 
@@ -62,6 +62,8 @@ pub(super) struct Membership {
     pub(super) group: Box<str>,
     pub(super) filter: Box<str>,
     pub(super) home: ShardId,
+    /// What the home knows the group by.
+    pub(super) key: u32,
 }
 
 /// Subscription Identifiers of one delivery: mostly none or one.
@@ -134,10 +136,8 @@ impl Session {
         self.rare.as_ref().map_or(&[], |rare| &rare.shares)
     }
 
-    /// Whether it is in a group, homed there, of messages with this topic.
-    pub(super) fn is_member(&self, home: ShardId, topic: TopicName<'_>) -> bool {
-        let gets = |share: &Membership| share.home == home && TopicFilter::trusted(&share.filter).matches(topic);
-        self.shares().iter().any(gets)
+    pub(super) fn is_member(&self, home: ShardId, group: GroupRef) -> bool {
+        self.shares().iter().any(|share| share.home == home && share.key == group.key)
     }
 
     pub(super) fn subscriptions_len(&self) -> usize {

@@ -51,7 +51,7 @@ impl ShardCore {
     }
 
     pub(super) fn leave_share(&mut self, session: SessionRef, membership: &Membership, fx: &mut Effects) {
-        let Membership { group, filter, home } = membership;
+        let Membership { group, filter, home, .. } = membership;
         if *home == self.me {
             return self.share_leave(group, filter, session, fx);
         }
@@ -146,11 +146,10 @@ impl ShardCore {
         fx: &mut Effects,
     ) {
         let slot = self.sessions.resolve(session);
-        let topic = delivery.message.topic();
         let takes = slot.filter(|&slot| {
             let session = &self.sessions[slot];
             // The home may not have heard yet that it left: what it left, it gets no more. [MQTT-3.10.4-2]
-            session.is_member(from, topic) && (last_resort || session.conn.is_some())
+            session.is_member(from, delivery.group) && (last_resort || session.conn.is_some())
         });
         let Some(slot) = takes else {
             return fx.mesh.push((from, MeshMessage::ShareReturn { session, delivery }));

@@ -31,16 +31,16 @@ pub struct Left {
     pub last: bool,
 }
 
-/// A group as it is known elsewhere: the generation tells it from a later one with its identifier.
+/// A group as it is known elsewhere: the key, a hash of name and filter, tells it from a later one with its identifier.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct GroupRef {
     pub group: GroupId,
-    pub generation: u32,
+    pub key: u32,
 }
 
 #[derive(Debug)]
 struct Group {
-    generation: u32,
+    key: u32,
     /// Name and filter, with a separator between them that no name contains.
     text: Box<str>,
     name_len: u32,
@@ -61,14 +61,12 @@ pub struct SharedGroups {
     by_name: IndexTable,
     /// The groups of each session, so that its coming and going touches no other group.
     of_session: HashMap<SessionRef, Vec<GroupId>, RandomState>,
-    generation: u32,
 }
 
 impl SharedGroups {
     pub fn new(seed: u64) -> Self {
         let keys = hash::keyed(seed);
-        let of_session = HashMap::with_hasher(keys.clone());
-        Self { groups: Pool::new(), by_name: IndexTable::new(), of_session, keys, generation: 0 }
+        Self { groups: Pool::new(), by_name: IndexTable::new(), of_session: HashMap::with_hasher(keys.clone()), keys }
     }
 
     pub fn len(&self) -> usize {
@@ -92,9 +90,8 @@ impl SharedGroups {
         let found = self.find_hashed(hash, group, filter.as_str());
         let index = found.unwrap_or_else(|| {
             let text = [group, filter.as_str()].join("/").into_boxed_str();
-            self.generation = self.generation.wrapping_add(1);
-            let (name_len, generation) = (group.len() as u32, self.generation);
-            let index = self.groups.insert(Group { generation, text, name_len, members: Members::new() });
+            let (name_len, key) = (group.len() as u32, hash as u32);
+            let index = self.groups.insert(Group { key, text, name_len, members: Members::new() });
             self.by_name.insert(hash, index);
             index
         });
@@ -110,7 +107,12 @@ impl SharedGroups {
     }
 
     pub fn reference(&self, group: GroupId) -> Option<GroupRef> {
-        self.groups.get(group.0).map(|found| GroupRef { group, generation: found.generation })
+        self.groups.get(group.0).map(|found| GroupRef { group, key: found.key })
+    }
+
+    /// The key of a group, the same on every shard with this seed.
+    pub fn key(&self, group: &str, filter: &str) -> u32 {
+        self.hash(group, filter) as u32
     }
 
     /// The group, if it is still the one that was meant.
