@@ -71,6 +71,7 @@ impl ShardCore {
         self.close_explained(now, conn, reason, None, fx);
     }
 
+    /// The same, in words too.
     fn close_explained(
         &mut self,
         now: Timestamp,
@@ -82,6 +83,7 @@ impl ShardCore {
         if self.connections[conn].phase == Phase::Closing {
             return;
         }
+        // [MQTT-3.14.0-1] no DISCONNECT before a successful CONNACK.
         if self.connections[conn].phase.is_connected() && self.is_v5(conn) {
             // [MQTT-4.13.2-1]
             self.send_explained(conn, why, |properties| Packet::Disconnect(Disconnect { reason, properties }), fx);
