@@ -12,10 +12,10 @@ use thrum::mqtt::{
 
 pub(crate) const ALL_VERSIONS: [Version; 3] = [Version::V3_1, Version::V3_1_1, Version::V5];
 
-/// Runs `test` on one shard and on several.
+/// Runs `test` on one shard and on several, with and without a store to wait for.
 pub(crate) fn on_shards(test: impl Fn(Net)) {
-    for shards in [1, 3] {
-        test(net_of(shards));
+    for (shards, durable) in [(1, false), (1, true), (3, false), (3, true)] {
+        test(Net::new(Options { shards, durable, ..Options::default() }));
     }
 }
 
