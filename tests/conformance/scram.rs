@@ -76,7 +76,7 @@ fn answered_again(net: &mut Net, client: Client, user: &str, password: &str) -> 
     scram
 }
 
-// [MQTT-3.2.0-1]
+// [MQTT-3.2.0-1] [MQTT-4.12.0-2] [MQTT-4.12.0-5]
 #[test]
 fn who_proves_his_password_comes_in_and_the_server_proves_that_it_knows_him() {
     for shards in [1, 3] {
@@ -90,6 +90,7 @@ fn who_proves_his_password_comes_in_and_the_server_proves_that_it_knows_him() {
     }
 }
 
+// [MQTT-4.12.0-4]
 #[test]
 fn a_wrong_password_and_an_unknown_user_are_refused_alike() {
     for (user, password) in [("alice", "wrong"), ("nobody", "wrong")] {
@@ -103,6 +104,7 @@ fn a_wrong_password_and_an_unknown_user_are_refused_alike() {
     }
 }
 
+// [MQTT-4.12.0-1]
 #[test]
 fn a_method_that_the_broker_does_not_have_is_refused() {
     let mut net = net(1);
@@ -148,6 +150,7 @@ fn an_answer_by_another_method_is_refused() {
     expect_closed(&mut net, client);
 }
 
+// [MQTT-4.12.1-1]
 #[test]
 fn a_client_proves_itself_again_while_its_messages_go_on() {
     for shards in [1, 3] {
@@ -168,6 +171,7 @@ fn a_client_proves_itself_again_while_its_messages_go_on() {
     }
 }
 
+// [MQTT-4.12.1-2]
 #[test]
 fn who_fails_to_prove_himself_again_is_cut_off() {
     let mut net = net(1);
@@ -176,6 +180,7 @@ fn who_fails_to_prove_himself_again_is_cut_off() {
     expect_cut(&mut net, client, ReasonCode::NotAuthorized);
 }
 
+// [MQTT-4.12.0-3] [MQTT-4.12.0-7] [MQTT-4.12.1-1]
 #[test]
 fn an_auth_that_does_not_fit_ends_the_connection() {
     // Continue without an exchange; another method; AUTH of who came in without one.
