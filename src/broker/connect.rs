@@ -182,7 +182,8 @@ impl ShardCore {
             return self.close_connection(now, conn, reason, fx);
         }
         let version = answer_version(frame);
-        // [MQTT3-3.1.2-2] [MQTT3-3.1.3-8] [MQTT3-3.1.4-1]: before 5.0 a fault that has no return code is not told.
+        // [MQTT-3.1.4-1] [MQTT-3.1.3-8] [MQTT3-3.1.2-2] [MQTT3-3.1.3-8] [MQTT3-3.1.3-9]
+        // [MQTT3-3.1.4-1]: before 5.0 a fault that has no return code is not told.
         self.connections[conn].version = version;
         self.refuse_explained(now, conn, "", reason, Some(&error.to_string()), fx);
     }
@@ -206,6 +207,7 @@ impl ShardCore {
         if let Err(reason) = self.check_will(&identity, client_id, connect.will.as_ref()) {
             return self.refuse_explained(now, conn, client_id, reason, Some("the Will was refused"), fx);
         }
+        // [MQTT-3.1.3-2]
         let existing = self.sessions.find(client_id);
         if existing.is_none() && self.sessions.len() >= self.options.sessions_max {
             self.counters.refuse(Refusal::TooManySessions);
@@ -237,7 +239,7 @@ impl ShardCore {
         self.pump(now, slot, fx);
     }
 
-    /// [MQTT-3.1.3-7]: a client that brings none gets one that is nobody else's, of this shard.
+    /// [MQTT-3.1.3-6] [MQTT3-3.1.3-6]: a client that brings none gets one that is nobody else's, of this shard.
     fn assign_client_id(&mut self) -> String {
         loop {
             let id = self.entropy.next::<10>().iter().fold(String::from("auto-"), |mut id, byte| {
@@ -315,6 +317,7 @@ impl ShardCore {
     ) {
         let keep_alive = self.keep_alive(connect);
         let connection = &mut self.connections[conn];
+        // One CONNACK: from here there is no way back to where one is sent. [MQTT-3.2.0-2]
         connection.phase = connection.phase.on_accepted().expect("only who is being let in is accepted");
         connection.identity = identity;
         connection.session = Some(slot);
@@ -345,6 +348,7 @@ impl ShardCore {
     }
 
     fn arm_will(&mut self, now: Timestamp, slot: u32, will: Option<&Will<'_>>, fx: &mut Effects) {
+        // [MQTT3-3.1.2-12]
         let Some(will) = will else { return };
         let mut scratch = std::mem::take(&mut self.scratch);
         let parts = Parts {

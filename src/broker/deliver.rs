@@ -116,6 +116,7 @@ impl ShardCore {
             unreachable!("can_send was asked before");
         };
         let delivery = delivery_of(kind, id);
+        // [MQTT-3.3.1-3] whatever the flag of the PUBLISH that it came in.
         let write = Write { delivery, dup: false, retain, ids: ids.as_slice() };
         let body = message.body();
         let written = write_publish(now, connection, conn, message.header(), &body, &write, &mut self.counters, fx);
@@ -157,7 +158,7 @@ impl ShardCore {
         durable
     }
 
-    /// Keeps a message until the window has room, or its client is back. [MQTT-3.1.2-5]
+    /// Keeps a message until the window has room, or its client is back. [MQTT3-3.1.2-5]
     fn enqueue(&mut self, slot: u32, draft: &mut Draft<'_>, copy: &Copy<'_>, fx: &mut Effects) -> bool {
         let outgoing = outgoing(draft, copy);
         let mut dropped = Vec::new();
@@ -328,7 +329,7 @@ impl ShardCore {
         self.send_ack(conn, AckType::PubComp, id, reason, fx);
     }
 
-    /// The client has the message, or will not have it. [MQTT-4.3.2-3?]
+    /// The client has the message, or will not have it. [MQTT-4.3.2-3]
     fn delivered(&mut self, slot: u32, id: PacketId, outgoing: &Outgoing, reason: ReasonCode, fx: &mut Effects) {
         if reason.is_error() {
             self.counters.drop_message(DropReason::RefusedByClient);

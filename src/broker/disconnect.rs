@@ -47,7 +47,7 @@ impl ShardCore {
         fx.events.push(Event::Disconnected { conn, client_id, reason, by_client });
     }
 
-    /// A packet that was not accepted: its connection is over. [MQTT-4.8.0-1] [MQTT-4.13.1-1]
+    /// A packet that was not accepted: its connection is over. [MQTT-4.13.1-1] [MQTT3-2.2.2-2]
     pub(super) fn fail(
         &mut self,
         now: Timestamp,
@@ -71,6 +71,7 @@ impl ShardCore {
         self.close_explained(now, conn, reason, None, fx);
     }
 
+    /// The same, in words too.
     fn close_explained(
         &mut self,
         now: Timestamp,
@@ -82,6 +83,7 @@ impl ShardCore {
         if self.connections[conn].phase == Phase::Closing {
             return;
         }
+        // [MQTT-3.14.0-1] no DISCONNECT before a successful CONNACK.
         if self.connections[conn].phase.is_connected() && self.is_v5(conn) {
             // [MQTT-4.13.2-1]
             self.send_explained(conn, why, |properties| Packet::Disconnect(Disconnect { reason, properties }), fx);
@@ -124,6 +126,7 @@ impl ShardCore {
         self.record_leaving(now, slot, fx);
         let session = &mut self.sessions[slot];
         let (will, expiry) = (session.will.on_connection_lost(now, session.expiry), session.expiry);
+        // [MQTT3-3.1.2-8]
         if let WillStep::Publish(will) = will {
             self.publish_will(now, slot, will, fx);
         }
@@ -191,6 +194,7 @@ impl ShardCore {
         if let Some(will) = self.sessions[slot].will.on_session_end() {
             self.publish_will(now, slot, will, fx);
         }
+        // Not what it had retained, which is no part of it. [MQTT3-3.1.2-7]
         self.give_back_shares(slot, fx);
         for filter in std::mem::take(&mut self.sessions[slot].subscriptions) {
             self.unsubscribe_index(filter, Subscriber::session(slot), fx);

@@ -129,6 +129,7 @@ impl ShardCore {
         let copy = Copy {
             qos: draft.header().qos.min(granted(options.qos)),
             retain: options.retain_as_published && draft.header().retain,
+            // A copy of its own, with its own identifier. [MQTT-3.3.4-5]
             ids: id.as_ref().map_or(&[], |id| id.as_slice()),
             via: Some(via),
         };

@@ -243,7 +243,7 @@ impl ShardCore {
         self.record_of(slot, fx, |session| Record::Subscribed { session, filter: full_text(filter), options });
     }
 
-    /// [MQTT-3.8.4-1] [MQTT-3.8.4-2] [MQTT-3.9.3-1]
+    /// [MQTT-2.2.1-6] [MQTT-3.8.4-1] [MQTT-3.8.4-2] [MQTT-3.9.3-1]
     #[expect(clippy::too_many_arguments, reason = "the parts of a SUBACK")]
     pub(super) fn send_suback(
         &mut self,

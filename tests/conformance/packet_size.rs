@@ -109,7 +109,7 @@ fn a_client_that_cannot_take_its_connack_is_cut_off() {
     assert_eq!(net.take_bytes(client), []);
 }
 
-// [MQTT-3.2.2-19] [MQTT-3.2.2-20]
+// [MQTT-3.2.2-19]
 #[test]
 fn a_reason_string_is_left_out_where_it_does_not_fit() {
     let mut net = Net::guarded(thrum::broker::Options::default(), || Box::new(crate::connect::Doorkeeper));
