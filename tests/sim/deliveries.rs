@@ -22,6 +22,7 @@ impl Model {
         let shard = self.sessions[index].shard;
         match up {
             Up::Publish { msg, pid, .. } => {
+                self.sessions[index].last_taken.insert(*pid, *msg);
                 let is_new = self.messages[*msg].written.qos < 2 || self.sessions[index].inbound.insert(*pid);
                 if is_new {
                     self.take(*msg, shard, index);
