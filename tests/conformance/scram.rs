@@ -52,7 +52,7 @@ fn answered(net: &mut Net, user: &str, password: &str) -> (Client, ScramClient) 
     let mut scram = ScramClient::new(user, password, "nonce");
     let client = login(SCRAM_SHA_256, &scram.first()).send(net);
     let challenge = expect_auth(net, client, ReasonCode::ContinueAuthentication);
-    let answer = scram.answer(&challenge).unwrap();
+    let answer = scram.answer(&challenge).expect("a challenge to this client");
     send_auth(net, client, ReasonCode::ContinueAuthentication, SCRAM_SHA_256, &answer);
     (client, scram)
 }
@@ -62,7 +62,7 @@ fn connected(net: &mut Net, user: &str) -> Client {
     let got = next(net, client);
     assert!(matches!(got, Got::ConnAck { reason: ReasonCode::Success, .. }), "{got:?}");
     assert_eq!(got.properties().text(PropertyId::AuthenticationMethod), Some(SCRAM_SHA_256));
-    assert!(scram.verify(got.properties().binary(PropertyId::AuthenticationData).unwrap()));
+    assert!(scram.verify(got.properties().binary(PropertyId::AuthenticationData).expect("the proof of the server")));
     client
 }
 
@@ -71,7 +71,7 @@ fn answered_again(net: &mut Net, client: Client, user: &str, password: &str) -> 
     let mut scram = ScramClient::new(user, password, "again");
     send_auth(net, client, ReasonCode::ReAuthenticate, SCRAM_SHA_256, &scram.first());
     let challenge = expect_auth(net, client, ReasonCode::ContinueAuthentication);
-    let answer = scram.answer(&challenge).unwrap();
+    let answer = scram.answer(&challenge).expect("a challenge to this client");
     send_auth(net, client, ReasonCode::ContinueAuthentication, SCRAM_SHA_256, &answer);
     scram
 }
