@@ -25,6 +25,7 @@ pub fn allocations() -> usize {
 
 // SAFETY: every call goes to `System` as it came; the counters touch no memory but their own.
 unsafe impl GlobalAlloc for Counting {
+    // SAFETY: the contract is the trait's, and passed on as it is.
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         LIVE_BYTES.fetch_add(layout.size(), Relaxed);
         ALLOCATIONS.fetch_add(1, Relaxed);
@@ -32,6 +33,7 @@ unsafe impl GlobalAlloc for Counting {
         unsafe { System.alloc(layout) }
     }
 
+    // SAFETY: the contract is the trait's, and passed on as it is.
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         LIVE_BYTES.fetch_add(layout.size(), Relaxed);
         ALLOCATIONS.fetch_add(1, Relaxed);
@@ -39,6 +41,7 @@ unsafe impl GlobalAlloc for Counting {
         unsafe { System.alloc_zeroed(layout) }
     }
 
+    // SAFETY: the contract is the trait's, and passed on as it is.
     unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         LIVE_BYTES.fetch_add(size, Relaxed);
         LIVE_BYTES.fetch_sub(layout.size(), Relaxed);
@@ -47,6 +50,7 @@ unsafe impl GlobalAlloc for Counting {
         unsafe { System.realloc(ptr, layout, size) }
     }
 
+    // SAFETY: the contract is the trait's, and passed on as it is.
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
         LIVE_BYTES.fetch_sub(layout.size(), Relaxed);
         // SAFETY: `ptr` came from `System`, through `alloc`, with `layout`.

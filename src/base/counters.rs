@@ -56,7 +56,7 @@ pub enum Refusal {
     TopicTooDeep,
     /// The retained messages, or their bytes, that this shard may hold are all there.
     RetainedFull,
-    /// More unacknowledged publishes than the Receive Maximum allows. [MQTT-3.3.4-8]
+    /// More unacknowledged publishes than the Receive Maximum allows. [MQTT-3.3.4-7]
     ReceiveMaximumExceeded,
     /// A payload that is not the UTF-8 it says it is.
     PayloadFormat,

@@ -77,7 +77,7 @@ pub struct SessionRef {
     pub generation: u32,
 }
 
-/// A Subscription Identifier: 1 to 268,435,455. [MQTT-3.3.4-3]
+/// A Subscription Identifier: 1 to 268,435,455. (MQTT 5.0, 3.8.2.1.2)
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct SubscriptionId(NonZeroU32);
 

@@ -6,7 +6,7 @@
 /// Shards a broker can have: a shard set is one machine word.
 pub const SHARDS_MAX: usize = 64;
 
-/// The longest Remaining Length: four bytes of seven bits. [MQTT-1.5.5-1]
+/// The longest Remaining Length: four bytes of seven bits. (MQTT 5.0, 2.1.4)
 pub const REMAINING_LENGTH_MAX: u32 = 268_435_455;
 
 /// The longest packet: a type byte, four length bytes and the rest.

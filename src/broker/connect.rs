@@ -12,7 +12,7 @@ use crate::access::{Answer, Credentials, Denial, Identity, Verdict};
 use crate::base::{ConnId, Refusal, ShardId, Timestamp};
 use crate::mqtt::{
     ConnAck, Connect, Error, Frame, Packet, PacketType, Progress, PropertyBuffer, PropertyId, ProtocolViolation,
-    ReasonCode, Sender, Version, Will, answer_version, decode, frame,
+    ReasonCode, Sender, Version, Will, answer_version, decode, encode, frame,
 };
 use crate::session::{KeepAlive, SessionExpiry};
 
@@ -141,14 +141,29 @@ impl ShardCore {
         reason: ReasonCode,
         fx: &mut Effects,
     ) {
+        self.refuse_explained(now, conn, client_id, reason, None, fx);
+    }
+
+    fn refuse_explained(
+        &mut self,
+        now: Timestamp,
+        conn: ConnId,
+        client_id: &str,
+        reason: ReasonCode,
+        why: Option<&str>,
+        fx: &mut Effects,
+    ) {
         self.counters.refuse(Refusal::Connect);
         fx.events.push(Event::Refused { conn, client_id: client_id.into(), reason });
-        let properties = PropertyBuffer::new();
         // [MQTT3-3.2.2-6] what 3.1.1 has no code for, is not told.
         if self.is_v5(conn) || reason.connect_return_code().is_some() {
             // [MQTT-3.2.2-6]
-            let ack = ConnAck { session_present: false, reason, properties: properties.properties() };
-            self.send(conn, &Packet::ConnAck(ack), fx);
+            self.send_explained(
+                conn,
+                why,
+                |properties| Packet::ConnAck(ConnAck { session_present: false, reason, properties }),
+                fx,
+            );
         }
         self.drop_connection(now, conn, fx);
     }
@@ -167,9 +182,10 @@ impl ShardCore {
             return self.close_connection(now, conn, reason, fx);
         }
         let version = answer_version(frame);
-        // [MQTT3-3.1.2-2] [MQTT3-3.1.3-8] [MQTT3-3.1.4-1]: before 5.0 a fault that has no return code is not told.
+        // [MQTT-3.1.4-1] [MQTT-3.1.3-8] [MQTT3-3.1.2-2] [MQTT3-3.1.3-8] [MQTT3-3.1.3-9]
+        // [MQTT3-3.1.4-1]: before 5.0 a fault that has no return code is not told.
         self.connections[conn].version = version;
-        self.refuse(now, conn, "", reason, fx);
+        self.refuse_explained(now, conn, "", reason, Some(&error.to_string()), fx);
     }
 
     fn accept(
@@ -189,17 +205,28 @@ impl ShardCore {
             connect.client_id
         };
         if let Err(reason) = self.check_will(&identity, client_id, connect.will.as_ref()) {
-            return self.refuse(now, conn, client_id, reason, fx);
+            return self.refuse_explained(now, conn, client_id, reason, Some("the Will was refused"), fx);
         }
+        // [MQTT-3.1.3-2]
         let existing = self.sessions.find(client_id);
         if existing.is_none() && self.sessions.len() >= self.options.sessions_max {
             self.counters.refuse(Refusal::TooManySessions);
             return self.refuse(now, conn, client_id, ReasonCode::QuotaExceeded, fx);
         }
         let expiry = self.session_expiry(connect);
+        let properties = self.connack_properties(connect, client_id, expiry, accepted);
+        let mut ack =
+            ConnAck { session_present: false, reason: ReasonCode::Success, properties: properties.properties() };
+        if !self.can_take(conn, &Packet::ConnAck(ack)) {
+            // Nothing else may be sent before it. [MQTT-3.2.0-1]
+            return self.refuse(now, conn, client_id, ReasonCode::PacketTooLarge, fx);
+        }
         let (slot, session_present) = self.start_session(now, client_id, existing, connect.clean_start, expiry, fx);
         self.attach(now, conn, slot, identity, connect, fx);
-        self.send_connack(conn, connect, client_id, session_present, expiry, accepted, fx);
+        // [MQTT-3.2.2-2] [MQTT-3.2.2-3]
+        ack.session_present = session_present;
+        // [MQTT-3.1.4-5]
+        self.send(conn, &Packet::ConnAck(ack), fx);
         fx.events.push(Event::Connected {
             conn,
             client_id: client_id.into(),
@@ -212,7 +239,7 @@ impl ShardCore {
         self.pump(now, slot, fx);
     }
 
-    /// [MQTT-3.1.3-7]: a client that brings none gets one that is nobody else's, of this shard.
+    /// [MQTT-3.1.3-6] [MQTT3-3.1.3-6]: a client that brings none gets one that is nobody else's, of this shard.
     fn assign_client_id(&mut self) -> String {
         loop {
             let id = self.entropy.next::<10>().iter().fold(String::from("auto-"), |mut id, byte| {
@@ -290,6 +317,7 @@ impl ShardCore {
     ) {
         let keep_alive = self.keep_alive(connect);
         let connection = &mut self.connections[conn];
+        // One CONNACK: from here there is no way back to where one is sent. [MQTT-3.2.0-2]
         connection.phase = connection.phase.on_accepted().expect("only who is being let in is accepted");
         connection.identity = identity;
         connection.session = Some(slot);
@@ -320,6 +348,7 @@ impl ShardCore {
     }
 
     fn arm_will(&mut self, now: Timestamp, slot: u32, will: Option<&Will<'_>>, fx: &mut Effects) {
+        // [MQTT3-3.1.2-12]
         let Some(will) = will else { return };
         let mut scratch = std::mem::take(&mut self.scratch);
         let parts = Parts {
@@ -343,46 +372,49 @@ impl ShardCore {
         self.sessions[slot].will.arm(WillMessage { message, expiry_secs }, delay_secs);
     }
 
-    #[expect(clippy::too_many_arguments, reason = "what a CONNACK says comes from all of these")]
-    fn send_connack(
-        &mut self,
-        conn: ConnId,
+    /// What a CONNACK of 5.0 tells who is let in.
+    fn connack_properties(
+        &self,
         connect: &Connect<'_>,
         client_id: &str,
-        session_present: bool,
         expiry: SessionExpiry,
         accepted: &Accepted<'_>,
-        fx: &mut Effects,
-    ) {
+    ) -> PropertyBuffer {
         let mut properties = PropertyBuffer::new();
-        if connect.version == Version::V5 {
-            self.put_abilities(&mut properties);
-            let asked = connect.properties.four_byte(PropertyId::SessionExpiryInterval).unwrap_or(0);
-            if asked != expiry.secs() {
-                properties.push_four_byte(PropertyId::SessionExpiryInterval, expiry.secs());
-            }
-            if connect.client_id.is_empty() {
-                // [MQTT-3.2.2-16]
-                properties.push_text(PropertyId::AssignedClientIdentifier, client_id);
-            }
-            let keep_alive_secs = self.connections[conn].keep_alive.secs();
-            if keep_alive_secs != connect.keep_alive_secs {
-                // [MQTT-3.2.2-21]
-                properties.push_two_byte(PropertyId::ServerKeepAlive, keep_alive_secs);
-            }
-            if let Some(method) = accepted.method {
-                // [MQTT-4.12.0-5]
-                properties.push_text(PropertyId::AuthenticationMethod, method);
-            }
-            if let Some(data) = accepted.data {
-                properties.push_binary(PropertyId::AuthenticationData, data);
-            }
+        if connect.version != Version::V5 {
+            return properties;
         }
-        // [MQTT-3.2.2-2] [MQTT-3.2.2-3]
-        let ack = ConnAck { session_present, reason: ReasonCode::Success, properties: properties.properties() };
-        self.send(conn, &Packet::ConnAck(ack), fx);
+        self.put_abilities(&mut properties);
+        let asked = connect.properties.four_byte(PropertyId::SessionExpiryInterval).unwrap_or(0);
+        if asked != expiry.secs() {
+            properties.push_four_byte(PropertyId::SessionExpiryInterval, expiry.secs());
+        }
+        if connect.client_id.is_empty() {
+            // [MQTT-3.1.3-7] [MQTT-3.2.2-16]
+            properties.push_text(PropertyId::AssignedClientIdentifier, client_id);
+        }
+        let keep_alive_secs = self.keep_alive(connect).secs();
+        if keep_alive_secs != connect.keep_alive_secs {
+            properties.push_two_byte(PropertyId::ServerKeepAlive, keep_alive_secs);
+        }
+        if let Some(method) = accepted.method {
+            // [MQTT-4.12.0-5]
+            properties.push_text(PropertyId::AuthenticationMethod, method);
+        }
+        if let Some(data) = accepted.data {
+            properties.push_binary(PropertyId::AuthenticationData, data);
+        }
+        properties
     }
 
+    fn can_take(&mut self, conn: ConnId, packet: &Packet<'_>) -> bool {
+        self.scratch.clear();
+        encode(packet, self.connections[conn].version, &mut self.scratch);
+        self.scratch.len() <= self.connections[conn].packet_bytes_max as usize
+    }
+
+    /// What is not said to be missing is there: every QoS, retained messages, every kind of subscription. Response
+    /// Information is never given. [MQTT-3.1.2-28]
     fn put_abilities(&self, properties: &mut PropertyBuffer) {
         let options = &self.options;
         if options.receive_max != u16::MAX {

@@ -10,6 +10,7 @@ use crate::session::{InboundAliases, KeepAlive, OutboundAliases, Phase};
 pub(super) struct Connection {
     pub(super) last_received: Timestamp,
     pub(super) identity: Identity,
+    /// Of this connection, as are those outbound. [MQTT-3.3.2-7]
     pub(super) inbound_aliases: InboundAliases,
     pub(super) outbound_aliases: OutboundAliases,
     /// While somebody is being let in, or re-authenticates.

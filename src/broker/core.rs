@@ -22,8 +22,8 @@ use crate::access::Guard;
 use crate::base::limits::CONNECT_BYTES_MAX;
 use crate::base::{ConnId, Counters, Millis, Refusal, ShardId, SubscriptionId, Timestamp};
 use crate::mqtt::{
-    AckType, Error, Frame, Packet, PacketType, Progress, ProtocolViolation, ReasonCode, Sender, TopicFilter, Version,
-    decode, decode_publish, frame,
+    AckType, Error, Frame, Packet, PacketType, Progress, Properties, PropertyBuffer, PropertyId, ProtocolViolation,
+    ReasonCode, Sender, TopicFilter, Version, decode, decode_publish, encode, frame,
 };
 use crate::routing::{FilterId, FilterIndex, InterestIndex, Matches, SharedGroups};
 use crate::session::{Admission, ClientPacket, Phase};
@@ -257,7 +257,7 @@ impl ShardCore {
         self.counters.packets_received += 1;
         let mut whole = Vec::new();
         if let Packet::Connect(connect) = packet {
-            crate::mqtt::encode(packet, connect.version, &mut whole);
+            encode(packet, connect.version, &mut whole);
         }
         let held = match self.on_packet(now, conn, packet, &whole, fx) {
             Ok(flow) => flow == Flow::Hold,
@@ -316,9 +316,9 @@ impl ShardCore {
             Packet::Publish(publish) => self.on_publish(now, conn, publish, fx)?,
             Packet::Ack(ack_type, ack) => self.on_ack(now, conn, *ack_type, ack, fx)?,
             Packet::Subscribe(subscribe) => self.on_subscribe(now, conn, subscribe, fx),
-            Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(conn, unsubscribe, fx),
+            Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(now, conn, unsubscribe, fx),
             // [MQTT-3.12.4-1]
-            Packet::PingReq => self.send(conn, &Packet::PingResp, fx),
+            Packet::PingReq => _ = self.send(conn, &Packet::PingResp, fx),
             Packet::Disconnect(disconnect) => self.on_disconnect(now, conn, disconnect, fx)?,
             Packet::Auth(auth) => self.on_auth(now, conn, auth, fx)?,
             Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
@@ -328,14 +328,40 @@ impl ShardCore {
         Ok(Flow::Next)
     }
 
-    /// Appends a packet to a connection's output.
-    pub(super) fn send(&mut self, conn: ConnId, packet: &Packet<'_>, fx: &mut Effects) {
-        let Some(connection) = self.connections.get_mut(conn) else { return };
+    /// Appends a packet to a connection's output. False: it is larger than the client takes, and is not sent, but
+    /// treated as if it had been. [MQTT-3.1.2-24] [MQTT-3.1.2-25]
+    pub(super) fn send(&mut self, conn: ConnId, packet: &Packet<'_>, fx: &mut Effects) -> bool {
+        let Some(connection) = self.connections.get_mut(conn) else { return false };
         let out = &mut fx.output.buffer(conn).bytes;
         let before = out.len();
-        crate::mqtt::encode(packet, connection.version, out);
-        connection.unsent += (out.len() - before) as u32;
+        encode(packet, connection.version, out);
+        let bytes = out.len() - before;
+        if bytes > connection.packet_bytes_max as usize {
+            out.truncate(before);
+            return false;
+        }
+        connection.unsent += bytes as u32;
         self.counters.packets_sent += 1;
+        true
+    }
+
+    /// Sends a packet with a Reason String, and without it where the client could not take it [MQTT-3.2.2-19]
+    /// [MQTT-3.14.2-3]. Only for CONNACK and DISCONNECT, which may have one even where the client wants no problem
+    /// information. [MQTT-3.1.2-29]
+    pub(super) fn send_explained(
+        &mut self,
+        conn: ConnId,
+        why: Option<&str>,
+        packet: impl for<'a> Fn(Properties<'a>) -> Packet<'a>,
+        fx: &mut Effects,
+    ) {
+        let mut properties = PropertyBuffer::new();
+        if let Some(why) = why {
+            properties.push_text(PropertyId::ReasonString, why);
+        }
+        if !self.send(conn, &packet(properties.properties()), fx) && why.is_some() {
+            self.send(conn, &packet(Properties::EMPTY), fx);
+        }
     }
 
     fn on_sent(&mut self, now: Timestamp, conn: ConnId, bytes: usize, fx: &mut Effects) {
@@ -384,7 +410,7 @@ impl ShardCore {
                 self.on_share_deliver(now, from, session, delivery, last_resort, fx);
             }
             MeshMessage::ShareReturn { session, delivery } => self.on_share_return(now, session, delivery, fx),
-            MeshMessage::ShareFinished { session, group } => self.groups.finished(group, session),
+            MeshMessage::ShareFinished { session, group } => self.share_finished_here(session, group),
             MeshMessage::Done { token } => self.complete_one(now, token, fx),
         }
     }

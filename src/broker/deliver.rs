@@ -116,6 +116,7 @@ impl ShardCore {
             unreachable!("can_send was asked before");
         };
         let delivery = delivery_of(kind, id);
+        // [MQTT-3.3.1-3] whatever the flag of the PUBLISH that it came in.
         let write = Write { delivery, dup: false, retain, ids: ids.as_slice() };
         let body = message.body();
         let written = write_publish(now, connection, conn, message.header(), &body, &write, &mut self.counters, fx);
@@ -157,7 +158,7 @@ impl ShardCore {
         durable
     }
 
-    /// Keeps a message until the window has room, or its client is back. [MQTT-3.1.2-5]
+    /// Keeps a message until the window has room, or its client is back. [MQTT3-3.1.2-5]
     fn enqueue(&mut self, slot: u32, draft: &mut Draft<'_>, copy: &Copy<'_>, fx: &mut Effects) -> bool {
         let outgoing = outgoing(draft, copy);
         let mut dropped = Vec::new();
@@ -216,7 +217,7 @@ impl ShardCore {
     /// Sends the next of what was under way when the last connection ended. [MQTT-4.4.0-1] [MQTT-4.4.0-2]
     fn resend_one(&mut self, now: Timestamp, slot: u32, conn: ConnId, fx: &mut Effects) -> bool {
         let connection = &mut self.connections[conn];
-        let (id, message, written) = match self.sessions[slot].outbound.next_resend(connection.window) {
+        let (delivery, message, written) = match self.sessions[slot].outbound.next_resend(connection.window) {
             None => return false,
             Some(Resend::PubRel { id }) => {
                 self.send_ack(conn, AckType::PubRel, id, ReasonCode::Success, fx);
@@ -231,24 +232,31 @@ impl ShardCore {
                 let header = MessageHeader { expires: header.expires.max(now + crate::base::Millis(1)), ..*header };
                 let counters = &mut self.counters;
                 let written = write_publish(now, connection, conn, &header, &body, &write, counters, fx);
-                (id, message.message.clone(), written)
+                (delivery, message.message.clone(), written)
             }
         };
         match written {
             Ok(true) => fx.output.attach_payload(conn, message),
             Ok(false) => {}
-            Err(reason) => self.give_up(slot, id, reason, fx),
+            Err(reason) => self.end_unsent(slot, conn, delivery, reason.drop_reason(), fx),
         }
         true
     }
 
-    /// A message that was under way, and that the client takes no more: its Maximum Packet Size is another one now.
-    fn give_up(&mut self, slot: u32, id: PacketId, reason: NotSent, fx: &mut Effects) {
-        let outbound = &mut self.sessions[slot].outbound;
-        let Ok(outgoing) = outbound.puback(id).or_else(|_| outbound.pubrec_refused(id)) else { return };
-        self.counters.drop_message(reason.drop_reason());
-        self.record_of(slot, fx, |session| Record::Completed { session, packet_id: id });
-        self.share_finished(slot, &outgoing, fx);
+    /// What was under way and cannot be sent again is done with, as if it had been sent and received [MQTT-3.1.2-25]. A
+    /// client that has a message of QoS 2 from before is to release it, or would take the next one with its identifier
+    /// for the same.
+    fn end_unsent(&mut self, slot: u32, conn: ConnId, delivery: Delivery, reason: DropReason, fx: &mut Effects) {
+        self.counters.drop_message(reason);
+        match delivery {
+            Delivery::AtMostOnce => {}
+            Delivery::AtLeastOnce(id) => {
+                if let Ok(outgoing) = self.sessions[slot].outbound.puback(id) {
+                    self.delivered(slot, id, &outgoing, ReasonCode::Success, fx);
+                }
+            }
+            Delivery::ExactlyOnce(id) => self.received(slot, conn, id, fx),
+        }
     }
 
     /// PUBACK, PUBREC, PUBREL or PUBCOMP from the client.
@@ -292,6 +300,11 @@ impl ShardCore {
             }
             return;
         }
+        self.received(slot, conn, id, fx);
+    }
+
+    /// The client has a message of QoS 2, or what it acknowledged is not known.
+    fn received(&mut self, slot: u32, conn: ConnId, id: PacketId, fx: &mut Effects) {
         let reason = match self.sessions[slot].outbound.pubrec(id) {
             Ok(received) => {
                 if let Some(outgoing) = received {
@@ -316,7 +329,7 @@ impl ShardCore {
         self.send_ack(conn, AckType::PubComp, id, reason, fx);
     }
 
-    /// The client has the message, or will not have it. [MQTT-4.3.2-3?]
+    /// The client has the message, or will not have it. [MQTT-4.3.2-3]
     fn delivered(&mut self, slot: u32, id: PacketId, outgoing: &Outgoing, reason: ReasonCode, fx: &mut Effects) {
         if reason.is_error() {
             self.counters.drop_message(DropReason::RefusedByClient);
@@ -333,7 +346,7 @@ impl ShardCore {
         }
         let session = self.sessions.reference(slot);
         if home == self.me {
-            self.groups.finished(group, session);
+            self.share_finished_here(session, group);
         } else {
             fx.mesh.push((home, MeshMessage::ShareFinished { session, group }));
         }

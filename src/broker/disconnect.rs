@@ -8,7 +8,7 @@ use super::record::Record;
 use super::session::{Outgoing, WillMessage};
 use super::timers::TimerKey;
 use crate::base::{ConnId, DropReason, Millis, Refusal, Timestamp};
-use crate::mqtt::{Disconnect, Error, Frame, Packet, PropertyBuffer, PropertyId, ProtocolViolation, QoS, ReasonCode};
+use crate::mqtt::{Disconnect, Error, Frame, Packet, PropertyId, ProtocolViolation, QoS, ReasonCode};
 use crate::routing::Subscriber;
 use crate::session::{Phase, WillStep};
 
@@ -47,7 +47,7 @@ impl ShardCore {
         fx.events.push(Event::Disconnected { conn, client_id, reason, by_client });
     }
 
-    /// A packet that was not accepted: its connection is over. [MQTT-4.8.0-1] [MQTT-4.13.1-1]
+    /// A packet that was not accepted: its connection is over. [MQTT-4.13.1-1] [MQTT3-2.2.2-2]
     pub(super) fn fail(
         &mut self,
         now: Timestamp,
@@ -62,30 +62,31 @@ impl ShardCore {
         });
         match (self.connections[conn].phase, frame) {
             (Phase::AwaitConnect, Some(frame)) => self.refuse_unread(now, conn, frame, error, fx),
-            _ => self.close_saying(now, conn, error.reason(), &error.to_string(), fx),
+            _ => self.close_explained(now, conn, error.reason(), Some(&error.to_string()), fx),
         }
     }
 
     /// Ends a connection by our own will, and tells the client why where it can be told.
     pub(super) fn close_connection(&mut self, now: Timestamp, conn: ConnId, reason: ReasonCode, fx: &mut Effects) {
-        self.close_saying(now, conn, reason, "", fx);
+        self.close_explained(now, conn, reason, None, fx);
     }
 
     /// The same, in words too.
-    fn close_saying(&mut self, now: Timestamp, conn: ConnId, reason: ReasonCode, words: &str, fx: &mut Effects) {
-        let connection = &self.connections[conn];
-        if connection.phase == Phase::Closing {
+    fn close_explained(
+        &mut self,
+        now: Timestamp,
+        conn: ConnId,
+        reason: ReasonCode,
+        why: Option<&str>,
+        fx: &mut Effects,
+    ) {
+        if self.connections[conn].phase == Phase::Closing {
             return;
         }
         // [MQTT-3.14.0-1] no DISCONNECT before a successful CONNACK.
-        if connection.phase.is_connected() && self.is_v5(conn) {
-            let mut properties = PropertyBuffer::new();
-            // [MQTT-3.14.2-3]
-            if !words.is_empty() && connection.packet_bytes_max as usize >= words.len() + DISCONNECT_BYTES_MAX {
-                properties.push_text(PropertyId::ReasonString, words);
-            }
+        if self.connections[conn].phase.is_connected() && self.is_v5(conn) {
             // [MQTT-4.13.2-1]
-            self.send(conn, &Packet::Disconnect(Disconnect { reason, properties: properties.properties() }), fx);
+            self.send_explained(conn, why, |properties| Packet::Disconnect(Disconnect { reason, properties }), fx);
         }
         self.tell_disconnected(conn, reason, false, fx);
         self.drop_connection(now, conn, fx);
@@ -125,6 +126,7 @@ impl ShardCore {
         self.record_leaving(now, slot, fx);
         let session = &mut self.sessions[slot];
         let (will, expiry) = (session.will.on_connection_lost(now, session.expiry), session.expiry);
+        // [MQTT3-3.1.2-8]
         if let WillStep::Publish(will) = will {
             self.publish_will(now, slot, will, fx);
         }
@@ -192,6 +194,7 @@ impl ShardCore {
         if let Some(will) = self.sessions[slot].will.on_session_end() {
             self.publish_will(now, slot, will, fx);
         }
+        // Not what it had retained, which is no part of it. [MQTT3-3.1.2-7]
         self.give_back_shares(slot, fx);
         for filter in std::mem::take(&mut self.sessions[slot].subscriptions) {
             self.unsubscribe_index(filter, Subscriber::session(slot), fx);
@@ -243,6 +246,3 @@ impl ShardCore {
         }
     }
 }
-
-/// A DISCONNECT with a Reason String, but for the text: fixed header, reason, property length, identifier, text length.
-const DISCONNECT_BYTES_MAX: usize = 2 + 1 + 4 + 1 + 2;

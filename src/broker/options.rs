@@ -39,7 +39,7 @@ pub struct Options {
     pub retained_messages_max: usize,
     pub retained_bytes_max: usize,
     pub share_choice: Choice,
-    /// Whether the payload of a publish that says it is UTF-8 is looked at. [MQTT-3.3.2-4]
+    /// Whether the payload of a publish that says it is UTF-8 is looked at. (MQTT 5.0, 3.3.2.3.2)
     pub validate_payload_format: bool,
 }
 

@@ -63,7 +63,7 @@ impl ShardCore {
         if publish.properties.contains(PropertyId::TopicAlias) {
             let alias = publish.properties.two_byte(PropertyId::TopicAlias).unwrap_or_default();
             let max = self.options.topic_alias_max;
-            // [MQTT-3.3.2-7] [MQTT-3.3.2-9] [MQTT-3.3.2-12]
+            // [MQTT-3.2.2-17] [MQTT-3.2.2-18] [MQTT-3.3.2-9] [MQTT-3.3.2-12]
             let set = self.connections[conn].inbound_aliases.set(alias, topic.as_str(), max);
             set.map_err(alias_error)?;
         }
@@ -93,6 +93,7 @@ impl ShardCore {
     ) -> Result<(), Error> {
         let Some(slot) = self.connections[conn].session else { return Ok(()) };
         let verdict = self.admit(conn, slot, publish, topic);
+        // [MQTT-3.3.4-1]
         match publish.delivery {
             Delivery::AtMostOnce => {
                 if self.is_admitted(slot, verdict, topic, fx) {
@@ -133,7 +134,8 @@ impl ShardCore {
         if let Err(reason) = verdict
             && self.is_v5(conn)
         {
-            // A PUBREC that refuses ends the exchange: the identifier is free at once. [MQTT-4.3.3-9]
+            // A PUBREC that refuses ends the exchange: the identifier is free at once [MQTT-4.3.3-9]. Before 5.0 none does,
+            // and the client is told that all is well. [MQTT3-3.3.5-2]
             self.is_admitted(slot, verdict, topic, fx);
             self.acknowledge(conn, slot, AckKind::PubRec, id, Some(reason), fx);
             return Ok(());
@@ -336,6 +338,7 @@ impl ShardCore {
         join: &mut Join,
         fx: &mut Effects,
     ) -> usize {
+        // [MQTT-3.3.1-8]
         if draft.header().retain {
             // First: whoever asks for retained messages after having seen this one live, must find it.
             self.retain(draft, join, fx);
@@ -359,7 +362,7 @@ impl ShardCore {
         shards
     }
 
-    /// To the subscribers of this shard. [MQTT-3.3.4-1]
+    /// To the subscribers of this shard.
     pub(super) fn fan_out(
         &mut self,
         now: Timestamp,
@@ -370,7 +373,7 @@ impl ShardCore {
     ) -> usize {
         let mut matches = std::mem::take(&mut self.matches);
         let topic = TopicName::trusted(draft.body().topic());
-        // [MQTT-3.8.3-3]
+        // [MQTT-3.3.2-3] [MQTT-3.8.3-3]
         self.index.matches(topic, publisher.map(Subscriber::session), &mut matches);
         self.counters.match_cut += u64::from(matches.was_cut());
         let mut ids = std::mem::take(&mut self.ids);
@@ -381,7 +384,7 @@ impl ShardCore {
                     ids.clear();
                     ids.extend(matches.subscription_ids(delivery));
                     let copy = Copy {
-                        // [MQTT-3.3.5-1] [MQTT-3.8.4-8]
+                        // [MQTT-3.8.4-8]
                         qos: draft.header().qos.min(granted(delivery.qos)),
                         // [MQTT-3.3.1-12] [MQTT-3.3.1-13]
                         retain: delivery.retain_as_published && draft.header().retain,

@@ -142,7 +142,7 @@ impl ShardCore {
             return true;
         }
         let ids: Option<[SubscriptionId; 1]> = id.map(|id| [id]);
-        // [MQTT-3.3.1-8]
+        // [MQTT3-3.3.1-8]
         let copy = Copy { qos, retain: true, ids: ids.as_ref().map_or(&[], |ids| ids.as_slice()), via: None };
         self.deliver(now, slot, &mut Draft::of(&message), &copy, fx);
         true

@@ -62,6 +62,8 @@ pub(super) struct Membership {
     pub(super) group: Box<str>,
     pub(super) filter: Box<str>,
     pub(super) home: ShardId,
+    /// What the home knows the group by.
+    pub(super) key: u32,
 }
 
 /// Subscription Identifiers of one delivery: mostly none or one.
@@ -132,6 +134,10 @@ impl Session {
 
     pub(super) fn shares(&self) -> &[Membership] {
         self.rare.as_ref().map_or(&[], |rare| &rare.shares)
+    }
+
+    pub(super) fn is_member(&self, home: ShardId, group: GroupRef) -> bool {
+        self.shares().iter().any(|share| share.home == home && share.key == group.key)
     }
 
     pub(super) fn subscriptions_len(&self) -> usize {
@@ -257,6 +263,6 @@ mod tests {
         assert!(size_of::<Session>() <= 152, "Session: {} bytes", size_of::<Session>());
         let connection = size_of::<super::super::connection::Connection>();
         assert!(connection <= 104, "Connection: {connection} bytes");
-        assert!(size_of::<Outgoing>() <= 40, "Outgoing: {} bytes", size_of::<Outgoing>());
+        assert!(size_of::<Outgoing>() <= 48, "Outgoing: {} bytes", size_of::<Outgoing>());
     }
 }

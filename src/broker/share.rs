@@ -11,7 +11,7 @@ use super::publish::{Join, granted};
 use super::session::{Membership, Outgoing, Via};
 use crate::base::{DropReason, SessionRef, ShardId, SubscriptionId, Timestamp};
 use crate::mqtt::{QoS, TopicFilter};
-use crate::routing::{Choice, GroupId, Member, Subscriber, SubscriptionOptions};
+use crate::routing::{Choice, GroupId, GroupRef, Member, Subscriber, SubscriptionOptions};
 
 /// The group's own subscription: each member's options decide what he gets.
 const GROUP_OPTIONS: SubscriptionOptions =
@@ -51,7 +51,7 @@ impl ShardCore {
     }
 
     pub(super) fn leave_share(&mut self, session: SessionRef, membership: &Membership, fx: &mut Effects) {
-        let Membership { group, filter, home } = membership;
+        let Membership { group, filter, home, .. } = membership;
         if *home == self.me {
             return self.share_leave(group, filter, session, fx);
         }
@@ -88,16 +88,16 @@ impl ShardCore {
         if qos != QoS::AtMostOnce && self.options.share_choice == Choice::LeastInFlight {
             self.groups.sent(group, session);
         }
+        let Some(group) = self.groups.reference(group) else { return };
         if session.shard != self.me {
             let token = if qos == QoS::AtMostOnce { None } else { join.wait(&mut self.pending) };
-            let group = self.groups.reference(group);
             let delivery = ShareDelivery { group, message: draft.message(), options, token };
             return fx
                 .mesh
                 .push((session.shard, MeshMessage::ShareDeliver { session, delivery, last_resort: !online }));
         }
         let Some(slot) = self.sessions.resolve(session) else { return };
-        let via = Via { home: self.me, group: self.groups.reference(group) };
+        let via = Via { home: self.me, group };
         if self.deliver_shared(now, slot, draft, options, via, fx) {
             self.wait_for_commit(join);
         }
@@ -129,6 +129,7 @@ impl ShardCore {
         let copy = Copy {
             qos: draft.header().qos.min(granted(options.qos)),
             retain: options.retain_as_published && draft.header().retain,
+            // A copy of its own, with its own identifier. [MQTT-3.3.4-5]
             ids: id.as_ref().map_or(&[], |id| id.as_slice()),
             via: Some(via),
         };
@@ -146,7 +147,11 @@ impl ShardCore {
         fx: &mut Effects,
     ) {
         let slot = self.sessions.resolve(session);
-        let takes = slot.filter(|&slot| last_resort || self.sessions[slot].conn.is_some());
+        let takes = slot.filter(|&slot| {
+            let session = &self.sessions[slot];
+            // The home may not have heard yet that it left: what it left, it gets no more. [MQTT-3.10.4-2]
+            session.is_member(from, delivery.group) && (last_resort || session.conn.is_some())
+        });
         let Some(slot) = takes else {
             return fx.mesh.push((from, MeshMessage::ShareReturn { session, delivery }));
         };
@@ -169,14 +174,22 @@ impl ShardCore {
     ) {
         let ShareDelivery { group, message, token, .. } = delivery;
         if self.options.share_choice == Choice::LeastInFlight {
-            self.groups.finished(group, session);
+            self.share_finished_here(session, group);
         }
         let mut join = Join::new(token.map(Completion::Passed));
         match self.groups.resolve(group) {
             Some(group) => self.share_out(now, group, &mut Draft::of(&message), Some(session), &mut join, fx),
+            // The group is gone; another one may have its identifier.
             None => self.counters.drop_message(DropReason::NoSharedMember),
         }
         self.finish(now, join, fx);
+    }
+
+    /// At the group's home: a member has one less on its hands.
+    pub(super) fn share_finished_here(&mut self, session: SessionRef, group: GroupRef) {
+        if let Some(group) = self.groups.resolve(group) {
+            self.groups.finished(group, session);
+        }
     }
 
     /// A session ended that still had this message: another member may have it.

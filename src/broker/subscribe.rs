@@ -220,7 +220,8 @@ impl ShardCore {
     ) {
         let home = self.group_home(group, filter);
         if self.membership(slot, group, filter).is_none() {
-            let membership = Membership { group: group.into(), filter: filter.as_str().into(), home };
+            let key = self.groups.key(group, filter.as_str());
+            let membership = Membership { group: group.into(), filter: filter.as_str().into(), home, key };
             self.sessions[slot].rare_mut().shares.push(membership);
         }
         let session = self.sessions.reference(slot);
@@ -242,7 +243,7 @@ impl ShardCore {
         self.record_of(slot, fx, |session| Record::Subscribed { session, filter: full_text(filter), options });
     }
 
-    /// [MQTT-3.8.4-1] [MQTT-3.8.4-2] [MQTT-3.9.3-1]
+    /// [MQTT-2.2.1-6] [MQTT-3.8.4-1] [MQTT-3.8.4-2] [MQTT-3.9.3-1]
     #[expect(clippy::too_many_arguments, reason = "the parts of a SUBACK")]
     pub(super) fn send_suback(
         &mut self,
@@ -267,7 +268,13 @@ impl ShardCore {
     }
 
     /// [MQTT-3.10.4-1] [MQTT-3.10.4-4] [MQTT-3.10.4-5] [MQTT-3.10.4-6]
-    pub(super) fn on_unsubscribe(&mut self, conn: ConnId, unsubscribe: &Unsubscribe<'_>, fx: &mut Effects) {
+    pub(super) fn on_unsubscribe(
+        &mut self,
+        now: Timestamp,
+        conn: ConnId,
+        unsubscribe: &Unsubscribe<'_>,
+        fx: &mut Effects,
+    ) {
         let Some(slot) = self.connections[conn].session else { return };
         let reasons: Vec<u8> = unsubscribe
             .filters()
@@ -279,6 +286,8 @@ impl ShardCore {
         let packet_id = unsubscribe.packet_id;
         let ack = UnsubAck { packet_id, properties: Properties::EMPTY, reasons: &reasons };
         self.send(conn, &Packet::UnsubAck(ack), fx);
+        // The replay of a filter that is no more may have held up the next one's.
+        self.replay(now, slot, fx);
     }
 
     fn unsubscribe_one(&mut self, slot: u32, filter: SharedFilter<'_>, fx: &mut Effects) -> bool {

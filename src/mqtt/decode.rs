@@ -147,7 +147,8 @@ fn connect<'a>(mut reader: Reader<'a>, frame: &Frame<'a>) -> Result<Connect<'a>,
     check_connect_flags(flags, version)?;
     let keep_alive_secs = reader.u16()?;
     let properties = properties(&mut reader, version, Place::Connect, Sender::Client)?;
-    // [MQTT-3.1.3-1]: the fields are in the order client identifier, will, user name, password.
+    // [MQTT-3.1.3-1]: the fields are in the order client identifier, will, user name, password. [MQTT-3.1.3-3]
+    // [MQTT-3.1.3-4]
     let client_id = reader.text()?;
     let clean_start = flags & CLEAN_START_FLAG != 0;
     check_client_id(client_id, version, clean_start)?;
@@ -155,7 +156,7 @@ fn connect<'a>(mut reader: Reader<'a>, frame: &Frame<'a>) -> Result<Connect<'a>,
     // MQTT 3.1: where the packet ends before a field that a flag announces, the field counts as left out.
     let is_there =
         |flag: u8, reader: &Reader<'_>| flags & flag != 0 && !(version == Version::V3_1 && reader.is_empty());
-    // [MQTT-3.1.2-16] [MQTT-3.1.2-17]
+    // [MQTT-3.1.2-16] [MQTT-3.1.2-17] [MQTT-3.1.3-12]
     let user_name = if is_there(USER_NAME_FLAG, &reader) { Some(reader.text()?) } else { None };
     // [MQTT-3.1.2-18] [MQTT-3.1.2-19]
     let password = if is_there(PASSWORD_FLAG, &reader) { Some(reader.binary()?) } else { None };
@@ -164,7 +165,7 @@ fn connect<'a>(mut reader: Reader<'a>, frame: &Frame<'a>) -> Result<Connect<'a>,
 }
 
 fn protocol_version(reader: &mut Reader<'_>) -> Result<Version, Error> {
-    // [MQTT-3.1.2-1] [MQTT-3.1.2-2]
+    // [MQTT-3.1.2-1] [MQTT-3.1.2-2] [MQTT3-3.1.2-1]
     match (reader.text()?, reader.u8()?) {
         ("MQTT", 5) => Ok(Version::V5),
         ("MQTT", 4) => Ok(Version::V3_1_1),
@@ -190,7 +191,7 @@ fn check_connect_flags(flags: u8, version: Version) -> Result<(), Error> {
         // [MQTT-3.1.2-3]
         return Err(Malformed::ConnectFlags.into());
     } else if flags & WILL_FLAG == 0 && (will_bits != 0 || flags & WILL_RETAIN_FLAG != 0) {
-        // [MQTT-3.1.2-11] [MQTT-3.1.2-13]
+        // [MQTT-3.1.2-11] [MQTT-3.1.2-13] [MQTT3-3.1.2-11]
         return Err(Malformed::ConnectFlags.into());
     }
     // [MQTT3-3.1.2-22]; 5.0 allows a password alone.
@@ -201,11 +202,12 @@ fn check_connect_flags(flags: u8, version: Version) -> Result<(), Error> {
     if flags & WILL_FLAG != 0 && will_bits == 3 { Err(Malformed::QoS3.into()) } else { Ok(()) }
 }
 
+/// Any that is not empty is taken, whatever its length and characters. [MQTT-3.1.3-5]
 fn check_client_id(client_id: &str, version: Version, clean_start: bool) -> Result<(), Error> {
     let missing = client_id.is_empty()
         && match version {
             Version::V3_1 => true,
-            // [MQTT3-3.1.3-8]
+            // [MQTT3-3.1.3-7] [MQTT3-3.1.3-8]
             Version::V3_1_1 => !clean_start,
             // [MQTT-3.1.3-6] the server gives one.
             Version::V5 => false,
@@ -215,7 +217,7 @@ fn check_client_id(client_id: &str, version: Version, clean_start: bool) -> Resu
 
 fn will<'a>(reader: &mut Reader<'a>, flags: u8, version: Version) -> Result<Will<'a>, Error> {
     let properties = properties(reader, version, Place::Will, Sender::Client)?;
-    // [MQTT-3.1.3-11]
+    // [MQTT-3.1.2-9] [MQTT-3.1.3-11]
     let topic = TopicName::new(reader.text_that_may_hold_nul()?)?;
     let payload = reader.binary()?;
     let qos = QoS::from_u8(flags >> 3 & 0b11).ok_or(Malformed::QoS3)?;

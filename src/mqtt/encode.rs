@@ -169,7 +169,7 @@ fn put_publish(publish: &Publish<'_>, version: Version, out: &mut Vec<u8>) {
     out.extend_from_slice(publish.payload);
 }
 
-/// Appends an acknowledgement without properties, which nearly all are.
+/// Appends an acknowledgement without properties, which nearly all are. [MQTT-2.2.1-5]
 #[inline]
 pub fn encode_ack(ack_type: AckType, id: PacketId, reason: ReasonCode, version: Version, out: &mut Vec<u8>) {
     let [high, low] = id.get().to_be_bytes();

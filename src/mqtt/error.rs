@@ -70,7 +70,7 @@ pub enum ProtocolViolation {
     PacketTooLarge,
     /// [MQTT-3.3.4-7] [MQTT-3.3.4-9]
     ReceiveMaximumExceeded,
-    /// [MQTT-3.14.2-2]
+    /// A Session Expiry Interval in DISCONNECT, where CONNECT had none. (MQTT 5.0, 3.14.2.2.2)
     SessionExpiryFromZero,
 }
 

@@ -151,6 +151,7 @@ impl<'a> Property<'a> {
             Kind::TwoByte => PropertyValue::TwoByte(reader.u16()?),
             Kind::FourByte => PropertyValue::FourByte(reader.u32()?),
             Kind::Variable => PropertyValue::Variable(reader.variable_byte_integer()?),
+            // [MQTT-3.3.2-13] [MQTT-3.3.2-19]
             Kind::Text => PropertyValue::Text(reader.text()?),
             Kind::Binary => PropertyValue::Binary(reader.binary()?),
             // [MQTT-1.5.7-1]
@@ -309,7 +310,7 @@ impl<'a> Properties<'a> {
         }
     }
 
-    /// Appends what a PUBLISH or a will passes on unchanged: all but what belongs to this hop [MQTT-3.3.2-15]
+    /// Appends what a PUBLISH or a will passes on unchanged: all but what belongs to this hop [MQTT-3.1.3-10] [MQTT-3.3.2-4] [MQTT-3.3.2-15]
     /// [MQTT-3.3.2-16] [MQTT-3.3.2-17] [MQTT-3.3.2-18] [MQTT-3.3.2-20], and the expiry, which is rewritten.
     pub(super) fn write_forwarded(&self, out: &mut Vec<u8>) {
         const NOT_FORWARDED: u64 = PropertyId::TopicAlias.bit()
@@ -325,6 +326,7 @@ impl<'a> Properties<'a> {
         }
     }
 
+    /// [MQTT-2.2.2-1]
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         put_variable_byte_integer(out, self.bytes.len() as u32);
         out.extend_from_slice(self.bytes);

@@ -31,17 +31,16 @@ pub struct Left {
     pub last: bool,
 }
 
-/// A group that may be gone by the time it is asked for, and its place another's.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// A group as it is known elsewhere: the key, a hash of name and filter, tells it from a later one with its identifier.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct GroupRef {
-    pub id: GroupId,
-    generation: u32,
+    pub group: GroupId,
+    pub key: u32,
 }
 
 #[derive(Debug)]
 struct Group {
-    /// Tells this group from a later one in its place.
-    generation: u32,
+    key: u32,
     /// Name and filter, with a separator between them that no name contains.
     text: Box<str>,
     name_len: u32,
@@ -59,7 +58,6 @@ impl Group {
 pub struct SharedGroups {
     keys: RandomState,
     groups: Pool<Group>,
-    generation: u32,
     by_name: IndexTable,
     /// The groups of each session, so that its coming and going touches no other group.
     of_session: HashMap<SessionRef, Vec<GroupId>, RandomState>,
@@ -68,13 +66,7 @@ pub struct SharedGroups {
 impl SharedGroups {
     pub fn new(seed: u64) -> Self {
         let keys = hash::keyed(seed);
-        Self {
-            groups: Pool::new(),
-            generation: 0,
-            by_name: IndexTable::new(),
-            of_session: HashMap::with_hasher(keys.clone()),
-            keys,
-        }
+        Self { groups: Pool::new(), by_name: IndexTable::new(), of_session: HashMap::with_hasher(keys.clone()), keys }
     }
 
     pub fn len(&self) -> usize {
@@ -98,9 +90,8 @@ impl SharedGroups {
         let found = self.find_hashed(hash, group, filter.as_str());
         let index = found.unwrap_or_else(|| {
             let text = [group, filter.as_str()].join("/").into_boxed_str();
-            self.generation = self.generation.wrapping_add(1);
-            let (generation, name_len) = (self.generation, group.len() as u32);
-            let index = self.groups.insert(Group { generation, text, name_len, members: Members::new() });
+            let (name_len, key) = (group.len() as u32, hash as u32);
+            let index = self.groups.insert(Group { key, text, name_len, members: Members::new() });
             self.by_name.insert(hash, index);
             index
         });
@@ -115,14 +106,18 @@ impl SharedGroups {
         self.find_hashed(self.hash(group, filter.as_str()), group, filter.as_str()).map(GroupId)
     }
 
-    /// To be kept with a message while the group comes and goes.
-    pub fn reference(&self, id: GroupId) -> GroupRef {
-        GroupRef { id, generation: self.groups.get(id.0).map_or(0, |group| group.generation) }
+    pub fn reference(&self, group: GroupId) -> Option<GroupRef> {
+        self.groups.get(group.0).map(|found| GroupRef { group, key: found.key })
+    }
+
+    /// The key of a group, the same on every shard with this seed.
+    pub fn key(&self, group: &str, filter: &str) -> u32 {
+        self.hash(group, filter) as u32
     }
 
     /// The group, if it is still the one that was meant.
     pub fn resolve(&self, group: GroupRef) -> Option<GroupId> {
-        self.groups.get(group.id.0).filter(|found| found.generation == group.generation).map(|_| group.id)
+        (self.reference(group.group) == Some(group)).then_some(group.group)
     }
 
     fn find_hashed(&self, hash: u64, group: &str, filter: &str) -> Option<u32> {
@@ -180,8 +175,8 @@ impl SharedGroups {
     }
 
     /// A member acknowledged a message, or lost it.
-    pub fn finished(&mut self, group: GroupRef, session: SessionRef) {
-        if let Some(group) = self.resolve(group).and_then(|id| self.groups.get_mut(id.0)) {
+    pub fn finished(&mut self, group: GroupId, session: SessionRef) {
+        if let Some(group) = self.groups.get_mut(group.0) {
             group.members.finished(session);
         }
     }
@@ -251,18 +246,6 @@ mod tests {
         assert_eq!(groups.leave(group, session(2)), Left { existed: false, last: false });
         assert!(groups.is_empty() && groups.of_session.is_empty() && groups.by_name.len() == 0);
         assert!(groups.pick(group, Choice::RoundRobin, 0, None).is_none());
-    }
-
-    #[test]
-    fn a_group_in_the_place_of_another_is_not_the_other() {
-        let mut groups = SharedGroups::new(1);
-        let old = groups.join("g", filter("a"), session(1), OPTIONS, true).group;
-        let kept = groups.reference(old);
-        assert_eq!(groups.resolve(kept), Some(old));
-        groups.leave(old, session(1));
-        assert_eq!(groups.resolve(kept), None);
-        let new = groups.join("h", filter("b"), session(1), OPTIONS, true).group;
-        assert_eq!((new, groups.resolve(kept)), (old, None));
     }
 
     #[test]

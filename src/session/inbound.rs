@@ -308,9 +308,9 @@ mod tests {
     #[test]
     fn an_identifier_is_known_from_publish_to_pubrel() {
         let mut inbound = Inbound::default();
-        assert!(!inbound.release(id(1)) && !inbound.knows(id(1)));
+        assert!(!inbound.release(id(1)) && !inbound.is_received(id(1)));
         assert_eq!(inbound.receive_exactly_once(id(1)), Received::New);
-        assert!(inbound.ack_now(PubRec, id(1), OK).is_some() && inbound.knows(id(1)));
+        assert!(inbound.ack_now(PubRec, id(1), OK).is_some() && inbound.is_received(id(1)));
         assert_eq!(inbound.receive_exactly_once(id(1)), Received::Duplicate);
         inbound.connection_lost();
         assert_eq!(inbound.receive_exactly_once(id(1)), Received::Duplicate);

@@ -9,7 +9,7 @@ use crate::base::{Millis, Timestamp};
 
 const GRACE_MILLIS_PER_SEC: u64 = 1500;
 
-/// The Keep Alive of a connection: the client's, or the Server Keep Alive that replaced it. [MQTT-3.1.2-21]
+/// The Keep Alive of a connection: the client's, or the Server Keep Alive that replaced it. [MQTT-3.2.2-22]
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct KeepAlive(u16);
 

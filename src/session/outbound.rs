@@ -18,6 +18,7 @@
 //! access. The price is that a finished message keeps its slot until all before it are finished too; `span_max` bounds
 //! that.
 
+use std::collections::VecDeque;
 use std::mem;
 
 use super::PacketId;
@@ -88,16 +89,19 @@ struct Ring<M> {
     slots: Box<[Slot<M>]>,
     /// The first identifier in use.
     head: u16,
-    /// Where to look next for a PUBLISH, and for a PUBREL, to send again.
+    /// Where to look next for a PUBLISH to send again.
     publish_at: u16,
-    release_at: u16,
+    /// The PUBRELs to send again, in the order in which their PUBRECs came.
+    releases: VecDeque<u16>,
+    /// Counts PUBRECs, for that order.
+    received: u64,
 }
 
 #[derive(Debug)]
 enum Slot<M> {
     Free,
     Publish { message: M, delivery: SendQos, sent: bool },
-    Release { sent: bool },
+    Release { sent: bool, order: u64 },
 }
 
 impl<M> Default for Outbound<M> {
@@ -144,15 +148,22 @@ impl<M> Outbound<M> {
     /// PUBREC with a Reason Code below 0x80: answer PUBREL [MQTT-4.3.3-4]. Yields the message, which is never sent
     /// again [MQTT-4.3.3-6], or none when it was yielded before.
     pub fn pubrec(&mut self, id: PacketId) -> Result<Option<M>, UnexpectedAck> {
+        let order = self.ring.as_ref().map_or(0, |ring| ring.received);
         let slot = self.lookup(id)?;
-        let (message, sent) = match mem::replace(slot, Slot::Release { sent: true }) {
+        let (message, sent) = match mem::replace(slot, Slot::Release { sent: true, order }) {
             Slot::Publish { message, delivery: SendQos::ExactlyOnce, sent } => (Some(message), sent),
-            Slot::Release { sent } => (None, sent),
+            Slot::Release { sent, order } => {
+                *slot = Slot::Release { sent: true, order };
+                (None, sent)
+            }
             other => {
                 *slot = other;
                 return Err(UnexpectedAck::WrongPhase);
             }
         };
+        if let Some(ring) = &mut self.ring {
+            ring.received += 1;
+        }
         // The PUBREL that answers is this connection's, even where the PUBLISH was not.
         self.sent += u16::from(!sent);
         Ok(message)
@@ -166,7 +177,7 @@ impl<M> Outbound<M> {
     /// PUBCOMP, whatever its Reason Code. [MQTT-4.3.3-5]
     pub fn pubcomp(&mut self, id: PacketId) -> Result<(), UnexpectedAck> {
         let slot = self.lookup(id)?;
-        let Slot::Release { sent } = *slot else { return Err(UnexpectedAck::WrongPhase) };
+        let Slot::Release { sent, .. } = *slot else { return Err(UnexpectedAck::WrongPhase) };
         *slot = Slot::Free;
         self.finished(sent);
         Ok(())
@@ -177,20 +188,25 @@ impl<M> Outbound<M> {
     pub fn connection_lost(&mut self) {
         self.sent = 0;
         let Some(ring) = &mut self.ring else { return };
-        let mut at = ring.head;
-        while at != self.next_id.get() {
-            match ring.slot(at) {
+        let mut releases = Vec::new();
+        for id in ids(ring.head, self.next_id.get()) {
+            match ring.slot(id.get()) {
                 Slot::Free => {}
-                Slot::Publish { sent, .. } | Slot::Release { sent } => *sent = false,
+                Slot::Publish { sent, .. } => *sent = false,
+                Slot::Release { sent, order } => {
+                    *sent = false;
+                    releases.push((*order, id.get()));
+                }
             }
-            at = at.wrapping_add(1);
         }
+        // [MQTT3-4.6.0-4]
+        releases.sort_unstable();
+        ring.releases = releases.into_iter().map(|(_, id)| id).collect();
         ring.publish_at = ring.head;
-        ring.release_at = ring.head;
     }
 
     /// The next packet to send again [MQTT-4.4.0-1], until none. First each PUBREL, which no window holds back
-    /// [MQTT-3.3.4-10]; then each PUBLISH in its original order [MQTT-4.6.0-1], as far as the `window` of this
+    /// [MQTT-3.3.4-10], in the order of the PUBRECs [MQTT3-4.6.0-4]; then each PUBLISH in its original order [MQTT-4.6.0-1], as far as the `window` of this
     /// connection allows: call again after acknowledgements. A message that waits for its PUBCOMP counts.
     pub fn next_resend(&mut self, window: u16) -> Option<Resend<'_, M>> {
         if self.sent == self.in_flight {
@@ -198,7 +214,7 @@ impl<M> Outbound<M> {
         }
         let end = self.next_id.get();
         let ring = self.ring.as_deref_mut()?;
-        let at = match ring.next_unsent_release(end) {
+        let at = match ring.next_unsent_release() {
             Some(at) => at,
             None if self.sent < window => ring.next_unsent_publish(end)?,
             None => return None,
@@ -211,7 +227,7 @@ impl<M> Outbound<M> {
                 *sent = true;
                 Some(Resend::Publish { id, delivery: *delivery, message })
             }
-            Slot::Release { sent } => {
+            Slot::Release { sent, .. } => {
                 *sent = true;
                 Some(Resend::PubRel { id })
             }
@@ -315,7 +331,7 @@ fn ids(head: u16, end: u16) -> impl Iterator<Item = PacketId> {
 
 impl<M> Ring<M> {
     fn new(head: u16) -> Self {
-        Self { slots: free_slots(SLOTS_MIN), head, publish_at: head, release_at: head }
+        Self { slots: free_slots(SLOTS_MIN), head, publish_at: head, releases: VecDeque::new(), received: 0 }
     }
 
     const fn index(&self, id: u16) -> usize {
@@ -350,10 +366,14 @@ impl<M> Ring<M> {
         self.slots = slots;
     }
 
-    fn next_unsent_release(&mut self, end: u16) -> Option<u16> {
-        let found = self.find(self.release_at, end, |slot| matches!(slot, Slot::Release { sent: false }));
-        self.release_at = found.unwrap_or(end);
-        found
+    fn next_unsent_release(&mut self) -> Option<u16> {
+        while let Some(id) = self.releases.pop_front() {
+            // Unless its PUBCOMP, or its PUBREC once more, came in the meantime.
+            if matches!(self.slot(id), Slot::Release { sent: false, .. }) {
+                return Some(id);
+            }
+        }
+        None
     }
 
     fn next_unsent_publish(&mut self, end: u16) -> Option<u16> {
@@ -381,7 +401,7 @@ fn free_slots<M>(len: usize) -> Box<[Slot<M>]> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, VecDeque};
+    use std::collections::BTreeMap;
 
     use proptest::prelude::*;
 
@@ -625,7 +645,7 @@ mod tests {
     #[test]
     fn it_is_two_words_while_idle() {
         assert_eq!(size_of::<Outbound<Box<u8>>>(), 16);
-        assert_eq!(size_of::<Slot<Box<u8>>>(), 16);
+        assert!(size_of::<Slot<Box<u8>>>() <= 24);
     }
 
     #[derive(Clone, Debug)]
@@ -659,6 +679,7 @@ mod tests {
         /// By order of sending.
         in_flight: BTreeMap<u64, Entry>,
         next: u64,
+        pubrecs: u64,
     }
 
     struct Entry {
@@ -666,6 +687,8 @@ mod tests {
         message: Option<u32>,
         delivery: SendQos,
         sent: bool,
+        /// The first PUBREC's place among all.
+        received: u64,
     }
 
     impl Model {
@@ -684,8 +707,12 @@ mod tests {
                 (AtLeastOnce, Some(_), Event::PubAck)
                 | (ExactlyOnce, Some(_), Event::Refused)
                 | (ExactlyOnce, None, Event::PubComp) => Ok(self.in_flight.remove(&order).unwrap().message),
-                (ExactlyOnce, _, Event::PubRec) => {
+                (ExactlyOnce, message, Event::PubRec) => {
                     entry.sent = true;
+                    if message.is_some() {
+                        self.pubrecs += 1;
+                        entry.received = self.pubrecs;
+                    }
                     Ok(entry.message.take())
                 }
                 _ => Err(UnexpectedAck::WrongPhase),
@@ -695,7 +722,8 @@ mod tests {
         fn next_resend(&mut self, window: u16) -> Option<(u16, Option<(SendQos, u32)>)> {
             let free = self.sent() < window as usize;
             let mut unsent: Vec<_> = self.in_flight.values_mut().filter(|entry| !entry.sent).collect();
-            unsent.sort_by_key(|entry| entry.message.is_some());
+            // PUBRELs in the order of the PUBRECs, then PUBLISHes in theirs. [MQTT3-4.6.0-4]
+            unsent.sort_by_key(|entry| (entry.message.is_some(), entry.received));
             let entry = unsent.into_iter().next().filter(|entry| free || entry.message.is_none())?;
             entry.sent = true;
             Some((entry.id.get(), entry.message.map(|message| (entry.delivery, message))))
@@ -723,7 +751,7 @@ mod tests {
                         if let Some(id) = sent {
                             prop_assert!(may && !span_over);
                             prop_assert!(model.in_flight.values().all(|entry| entry.id != id));
-                            let entry = Entry { id, message: Some(message), delivery, sent: true };
+                            let entry = Entry { id, message: Some(message), delivery, sent: true, received: 0 };
                             model.in_flight.insert(model.next, entry);
                             model.next += 1;
                         } else {

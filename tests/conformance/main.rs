@@ -2,6 +2,8 @@
 
 #[path = "../common/net.rs"]
 mod net;
+#[path = "../common/scram_client.rs"]
+mod scram_client;
 
 mod acks;
 mod alias;
@@ -16,6 +18,7 @@ mod publish;
 mod qos;
 mod retain;
 mod retained;
+mod scram;
 mod session;
 mod shared;
 mod smoke;

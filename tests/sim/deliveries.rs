@@ -22,6 +22,7 @@ impl Model {
         let shard = self.sessions[index].shard;
         match up {
             Up::Publish { msg, pid, .. } => {
+                self.sessions[index].last_taken.insert(*pid, *msg);
                 let is_new = self.messages[*msg].written.qos < 2 || self.sessions[index].inbound.insert(*pid);
                 if is_new {
                     self.take(*msg, shard, index);
@@ -156,7 +157,13 @@ impl Model {
                 continue;
             }
             if sub.request.group.is_some() {
-                if sub.to.is_none_or(|to| to >= first) {
+                // The group's home learns of new options until SUBACK.
+                let newer = |newer: &&Sub| {
+                    Some(newer.from) == sub.to
+                        && (newer.request.group, newer.request.filter) == (sub.request.group, sub.request.filter)
+                        && newer.acked.is_none_or(|acked| acked >= first)
+                };
+                if sub.to.is_none_or(|to| to >= first) || session.subs.iter().any(|sub| newer(&sub)) {
                     ways.shared.push(at);
                 }
                 continue;

@@ -107,6 +107,8 @@ pub struct Session {
     /// QoS 2 identifiers that the broker took from the client, not released.
     pub inbound: BTreeSet<u16>,
     pub packet_max_ever: u32,
+    /// By identifier, the message that the broker took last.
+    pub last_taken: BTreeMap<u16, Msg>,
 }
 
 impl Session {
@@ -135,6 +137,8 @@ pub struct Model {
     pub pushed: [[usize; 4]; 4],
     pub popped: [[Vec<Step>; 4]; 4],
     pub violation: Option<String>,
+    /// Messages made durable: shard, place among its records, and step.
+    pub recorded: Vec<(Msg, usize, u64, Step)>,
     /// A session that ended with nothing to justify it but a Clean Start that must now follow.
     pub awaits_clean: Option<usize>,
 }
@@ -207,6 +211,7 @@ impl Model {
                 newest: BTreeMap::new(),
                 inbound: BTreeSet::new(),
                 packet_max_ever: u32::MAX,
+                last_taken: BTreeMap::new(),
             });
             self.sessions.len() - 1
         });

@@ -76,8 +76,8 @@ impl Profile {
         let some = |rng: &mut Rng, often: usize| if rng.percent(50) { rng.between(1, often) } else { 0 };
         Self {
             options,
-            clients: rng.between(2, 7),
-            steps: rng.between(150, 700),
+            clients: rng.between(2, 8),
+            steps: rng.between(150, 1_200),
             roomy,
             roomy_output,
             retain: some(rng, 50),

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use thrum::access::Verdict;
 use thrum::base::{ConnId, ShardId, Timestamp};
-use thrum::broker::{Consumed, Effects, Event, Input, MeshMessage, ShardCore};
+use thrum::broker::{Consumed, Effects, Event, Input, MeshMessage, Record, ShardCore};
 use thrum::mqtt::{
-    Delivery, Frame, Packet, Progress, PropertyId, PropertyValue, ReasonCode, Sender, Version, decode, frame,
+    AckType, Delivery, Frame, Packet, Progress, PropertyId, PropertyValue, ReasonCode, Sender, Version, decode, frame,
 };
 
 use crate::client::Client;
@@ -243,9 +243,6 @@ impl World {
         }
         let shard = at.shard;
         let inbox = std::mem::take(&mut at.inbox);
-        if let Ok(Progress::Packet(_)) = frame(&inbox, u32::MAX) {
-            self.wires[wire].heard_at = self.model.now;
-        }
         let before = self.shards[shard].fx.close.len();
         debug_assert_eq!(before, 0);
         let consumed = self.bytes(shard, wire, conn, &inbox[..end]);
@@ -264,6 +261,9 @@ impl World {
         let at = &mut self.wires[wire];
         at.held = consumed.held;
         at.up_consumed += consumed.bytes as u64;
+        if consumed.bytes > 0 {
+            at.heard_at = self.model.now;
+        }
         let mut processed = Vec::new();
         while at.up_packets.front().is_some_and(|(end, _)| *end <= at.up_consumed) {
             processed.extend(at.up_packets.pop_front().map(|(_, up)| (wire, up)));
@@ -292,9 +292,20 @@ impl World {
             self.model.pushed[shard][to.index()] += 1;
             self.rings[shard][to.index()].push_back(message);
         }
-        self.shards[shard].records += fx.records.len() as u64;
         self.mix(fx.records.len() as u64);
-        fx.records.clear();
+        for record in fx.records.drain(..) {
+            self.shards[shard].records += 1;
+            self.note(|| format!("shard {shard} records {record:?}"));
+            let at = self.shards[shard].records;
+            match record {
+                Record::Queued { message, retain: false, .. } | Record::Retained { message } => {
+                    if let Some(msg) = msg_of(message.body().payload()) {
+                        self.model.recorded.push((msg, shard, at, self.model.step));
+                    }
+                }
+                _ => {}
+            }
+        }
         for (wire, up) in processed {
             if let Up::Connect(connect) = up {
                 self.wires[*wire].connect = Some(connect.clone());
@@ -389,8 +400,14 @@ impl World {
                 self.wires[wire].heard_at = self.model.now;
                 let max = self.profile.options.keep_alive_secs_max;
                 let asked = connect.keep_alive_secs;
-                let told = if max != 0 && (asked == 0 || asked > max) { max } else { asked };
+                // Before 5.0 a client cannot be told.
+                let too_long = max != 0 && (asked == 0 || asked > max) && connect.version == Version::V5;
+                let told = if too_long { max } else { asked };
                 self.wires[wire].keep_alive_secs = told;
+                if self.wires[wire].closing {
+                    // Let in, and cut off at once.
+                    self.detach(wire);
+                }
             }
             Event::SessionEnded { client_id, expired } => {
                 if let Some(client) = client_of(self, &client_id) {
@@ -530,7 +547,8 @@ impl World {
                 let receive_max = self.wires[wire].connect.as_ref().map_or(u16::MAX, |connect| connect.receive_max);
                 self.model.emitted(session, wire, publish, receive_max.min(self.profile.options.inflight_max));
             }
-            Down::Ack(thrum::mqtt::AckType::PubRel, pid, reason) => self.model.pubrel(session, wire, *pid, *reason),
+            Down::Ack(AckType::PubRel, pid, reason) => self.model.pubrel(session, wire, *pid, *reason),
+            Down::Ack(AckType::PubAck | AckType::PubRec, pid, _) => self.judge_ack(session, wire, *pid),
             Down::SubAck { pid, reasons } => self.model.suback(session, wire, *pid, reasons),
             Down::ConnAck { present, .. } => {
                 let started = self.model.sessions[session].from == self.model.step;
@@ -539,6 +557,35 @@ impl World {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// An acknowledgement means that it is on disk: where a message is kept, and where it is retained.
+    fn judge_ack(&mut self, session: usize, wire: usize, pid: u16) {
+        let Some(msg) = self.model.sessions[session].last_taken.get(&pid).copied() else {
+            return self.model.fail(format!("wire {wire}: an answer to {pid}, which was not taken"));
+        };
+        let message = &self.model.messages[msg];
+        let taken = message.taken.last().map_or(0, |taken| taken.step);
+        // What comes back from a shared group's member is recorded anew, without anybody waiting.
+        let shared =
+            self.model.sessions.iter().flat_map(|session| &session.subs).any(|sub| sub.request.group.is_some());
+        let late =
+            self.model.recorded.iter().find(|(other, shard, at, step)| {
+                *other == msg && *step >= taken && *at > self.shards[*shard].committed
+            });
+        if let (Some(late), false) = (late, shared) {
+            let what =
+                format!("message {msg} is acknowledged, and {late:?} (message, shard, record, step) not committed");
+            self.model.fail(what);
+        }
+        let message = &self.model.messages[msg];
+        if !self.profile.options.durable || shared || message.taken.len() != 1 || !message.written.retain {
+            return;
+        }
+        let kept = message.written.clears || self.model.recorded.iter().any(|(other, ..)| *other == msg);
+        if !kept {
+            self.model.fail(format!("message {msg} is acknowledged, and never was recorded as retained"));
         }
     }
 
