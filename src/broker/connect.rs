@@ -57,6 +57,7 @@ impl ShardCore {
                     method: Box::default(),
                     exchange: None,
                     rounds: 0,
+                    ends_at: Timestamp::NEVER,
                 }));
                 fx.checks.push((conn, check));
             }

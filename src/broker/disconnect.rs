@@ -166,7 +166,8 @@ impl ShardCore {
         }
     }
 
-    /// No CONNECT in time, or silence for one and a half times the keep alive. [MQTT-3.1.2-22]
+    /// No CONNECT in time, an authentication without end, or silence for one and a half times the keep alive.
+    /// [MQTT-3.1.2-22]
     pub(super) fn on_connection_timer(&mut self, now: Timestamp, conn: ConnId, fx: &mut Effects) {
         let connection = &mut self.connections[conn];
         connection.timer = None;
@@ -174,9 +175,17 @@ impl ShardCore {
             self.counters.refuse(Refusal::ConnectTimeout);
             return self.close_connection(now, conn, ReasonCode::KeepAliveTimeout, fx);
         }
-        let Some(deadline) = connection.keep_alive.deadline(connection.last_received) else { return };
+        let authenticated_by = connection.authenticate_by();
+        if authenticated_by <= now {
+            self.counters.refuse(Refusal::ConnectTimeout);
+            return self.close_connection(now, conn, ReasonCode::NotAuthorized, fx);
+        }
+        let deadline = connection.keep_alive.deadline(connection.last_received).unwrap_or(Timestamp::NEVER);
         if deadline > now {
-            connection.timer = Some(self.timers.set(deadline, TimerKey::Connection(conn.0)));
+            let due = deadline.min(authenticated_by);
+            if due != Timestamp::NEVER {
+                connection.timer = Some(self.timers.set(due, TimerKey::Connection(conn.0)));
+            }
             if let Some(slot) = connection.session {
                 self.sessions[slot].shrink();
             }
