@@ -110,6 +110,7 @@ impl ShardCore {
         if let Some(data) = data {
             properties.push_binary(PropertyId::AuthenticationData, data);
         }
+        // No Reason String, no User Property. [MQTT-3.15.2-2] [MQTT-3.15.2-3]
         // [MQTT-4.12.0-2] [MQTT-3.15.2-1]
         self.send(conn, &Packet::Auth(Auth { reason, properties: properties.properties() }), fx);
     }

@@ -47,7 +47,7 @@ impl ShardCore {
         fx.events.push(Event::Disconnected { conn, client_id, reason, by_client });
     }
 
-    /// A packet that was not accepted: its connection is over. [MQTT-4.8.0-1] [MQTT-4.13.1-1]
+    /// A packet that was not accepted: its connection is over. [MQTT3-4.8.0-1] [MQTT-4.13.1-1] [MQTT3-4.8.0-2]
     pub(super) fn fail(
         &mut self,
         now: Timestamp,
@@ -82,8 +82,9 @@ impl ShardCore {
         if self.connections[conn].phase == Phase::Closing {
             return;
         }
+        // [MQTT-3.14.0-1]
         if self.connections[conn].phase.is_connected() && self.is_v5(conn) {
-            // [MQTT-4.13.2-1]
+            // [MQTT-4.13.2-1]; a Reason String at most, no User Property [MQTT-3.14.2-4].
             self.send_explained(conn, why, |properties| Packet::Disconnect(Disconnect { reason, properties }), fx);
         }
         self.tell_disconnected(conn, reason, false, fx);
@@ -117,6 +118,7 @@ impl ShardCore {
         let Some(slot) = connection.session.take() else { return };
         let session = &mut self.sessions[slot];
         session.conn = None;
+        // What is in flight stays this session's, also where a shared group chose it. [MQTT-4.8.2-4]
         session.outbound.connection_lost();
         session.inbound.connection_lost();
         session.ends_at = session.expiry.deadline(now).unwrap_or(Timestamp::NEVER);
