@@ -5,6 +5,7 @@ use super::connect::{Accepted, denial_reason};
 use super::connection::Authentication;
 use super::core::ShardCore;
 use super::effects::Effects;
+use super::timers::TimerKey;
 use crate::access::{Denial, Step, Verdict};
 use crate::base::limits::{AUTH_DATA_BYTES_MAX, AUTH_ROUNDS_MAX};
 use crate::base::{ConnId, Timestamp};
@@ -32,6 +33,7 @@ impl ShardCore {
             method: method.into(),
             exchange: Some(exchange),
             rounds: 0,
+            ends_at: Timestamp::NEVER,
         }));
         let data = connect.properties.binary(PropertyId::AuthenticationData).unwrap_or_default();
         self.step(now, conn, data, fx);
@@ -61,19 +63,25 @@ impl ShardCore {
             return Err(ProtocolViolation::UnexpectedPacket.into());
         }
         if again {
-            self.restart_exchange(conn);
+            self.restart_exchange(now, conn);
         }
         let data = auth.properties.binary(PropertyId::AuthenticationData).unwrap_or_default();
         self.step(now, conn, data, fx);
         Ok(())
     }
 
-    fn restart_exchange(&mut self, conn: ConnId) {
+    fn restart_exchange(&mut self, now: Timestamp, conn: ConnId) {
         let seed = self.entropy.next();
         let client_id = self.client_id(conn);
         let Some(authentication) = &mut self.connections[conn].authentication else { return };
         authentication.exchange = self.guard.exchange(&authentication.method, &client_id, seed);
         authentication.rounds = 0;
+        authentication.ends_at = now + self.options.connect_timeout;
+        let connection = &mut self.connections[conn];
+        connection.timer.take().into_iter().for_each(|timer| self.timers.cancel(timer));
+        let silent_until = connection.keep_alive.deadline(now).unwrap_or(Timestamp::NEVER);
+        let timer = self.timers.set(connection.authenticate_by().min(silent_until), TimerKey::Connection(conn.0));
+        self.connections[conn].timer = Some(timer);
     }
 
     /// One step of the exchange, and what it comes to.
@@ -102,6 +110,7 @@ impl ShardCore {
         if let Some(data) = data {
             properties.push_binary(PropertyId::AuthenticationData, data);
         }
+        // No Reason String, no User Property. [MQTT-3.15.2-2] [MQTT-3.15.2-3]
         // [MQTT-4.12.0-2] [MQTT-3.15.2-1]
         self.send(conn, &Packet::Auth(Auth { reason, properties: properties.properties() }), fx);
     }

@@ -42,6 +42,7 @@ impl ShardCore {
         connection.phase =
             connection.phase.on_connect(method.is_some()).map_err(|_| ProtocolViolation::UnexpectedPacket)?;
         self.take_abilities(conn, connect);
+        // [MQTT-4.12.0-6]
         if let Some(method) = method {
             self.begin_authentication(now, conn, connect, method, whole, fx);
             return Ok(Flow::Next);
@@ -57,6 +58,7 @@ impl ShardCore {
                     method: Box::default(),
                     exchange: None,
                     rounds: 0,
+                    ends_at: Timestamp::NEVER,
                 }));
                 fx.checks.push((conn, check));
             }
@@ -331,6 +333,7 @@ impl ShardCore {
         let session = &mut self.sessions[slot];
         session.conn = Some(conn);
         session.connection = session.connection.wrapping_add(1);
+        // No timer runs out on a session while its client is there. [MQTT-4.1.0-1] [MQTT3-4.1.0-1]
         if let Some(timer) = session.timer.take() {
             self.timers.cancel(timer);
         }

@@ -59,6 +59,16 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// The end of the time for a re-authentication; `NEVER` without one.
+    pub(super) fn authenticate_by(&self) -> Timestamp {
+        match &self.authentication {
+            Some(authentication) if self.phase == Phase::Reauthenticating => authentication.ends_at,
+            _ => Timestamp::NEVER,
+        }
+    }
+}
+
 /// An authentication under way.
 #[derive(Debug)]
 pub(super) struct Authentication {
@@ -68,6 +78,8 @@ pub(super) struct Authentication {
     /// None where the guard's verdict is awaited.
     pub(super) exchange: Option<Box<dyn Exchange>>,
     pub(super) rounds: u32,
+    /// Of a re-authentication. Before CONNACK the time of the connection itself runs.
+    pub(super) ends_at: Timestamp,
 }
 
 /// The connections of a shard, by the driver's identifiers, which are dense.

@@ -73,6 +73,7 @@ impl ShardCore {
             }
             return self.enqueue(slot, draft, copy, fx);
         }
+        // Never past what waits [MQTT-4.6.0-6]; only a PUBLISH waits for the quota [MQTT-4.9.0-3].
         if has_room && session.queue.is_empty() && session.outbound.can_send(connection.window) {
             let outgoing = outgoing(draft, copy);
             let durable = self.record_queued(slot, &outgoing, false, fx);
@@ -90,6 +91,7 @@ impl ShardCore {
         copy: &Copy<'_>,
         fx: &mut Effects,
     ) {
+        // [MQTT-4.3.1-1]
         let write = Write { delivery: Delivery::AtMostOnce, dup: false, retain: copy.retain, ids: copy.ids };
         let body = draft.body();
         let header = *draft.header();
@@ -116,7 +118,7 @@ impl ShardCore {
             unreachable!("can_send was asked before");
         };
         let delivery = delivery_of(kind, id);
-        // [MQTT-3.3.1-3] whatever the flag of the PUBLISH that it came in.
+        // [MQTT-3.3.1-3] whatever the flag of the PUBLISH that it came in. [MQTT-4.3.2-2] [MQTT-4.3.3-2]
         let write = Write { delivery, dup: false, retain, ids: ids.as_slice() };
         let body = message.body();
         let written = write_publish(now, connection, conn, message.header(), &body, &write, &mut self.counters, fx);
@@ -228,7 +230,7 @@ impl ShardCore {
                 let delivery = delivery_of(delivery, id);
                 let write = Write { delivery, dup: true, retain: message.retain, ids: message.ids.as_slice() };
                 let (header, body) = (message.message.header(), message.message.body());
-                // Sending was begun, and has to be finished whatever time has passed. (MQTT 5.0, 4.3.3)
+                // Sending was begun, and has to be finished whatever time has passed. [MQTT-4.3.3-7]
                 let header = MessageHeader { expires: header.expires.max(now + crate::base::Millis(1)), ..*header };
                 let counters = &mut self.counters;
                 let written = write_publish(now, connection, conn, &header, &body, &write, counters, fx);

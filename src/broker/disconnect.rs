@@ -47,7 +47,8 @@ impl ShardCore {
         fx.events.push(Event::Disconnected { conn, client_id, reason, by_client });
     }
 
-    /// A packet that was not accepted: its connection is over. [MQTT-4.13.1-1] [MQTT3-2.2.2-2]
+    /// A packet that was not accepted: its connection is over. [MQTT-4.13.1-1] [MQTT3-2.2.2-2] [MQTT3-4.8.0-1]
+    /// [MQTT3-4.8.0-2]
     pub(super) fn fail(
         &mut self,
         now: Timestamp,
@@ -85,7 +86,7 @@ impl ShardCore {
         }
         // [MQTT-3.14.0-1] no DISCONNECT before a successful CONNACK.
         if self.connections[conn].phase.is_connected() && self.is_v5(conn) {
-            // [MQTT-4.13.2-1]
+            // [MQTT-4.13.2-1]; a Reason String at most, no User Property [MQTT-3.14.2-4].
             self.send_explained(conn, why, |properties| Packet::Disconnect(Disconnect { reason, properties }), fx);
         }
         self.tell_disconnected(conn, reason, false, fx);
@@ -119,6 +120,7 @@ impl ShardCore {
         let Some(slot) = connection.session.take() else { return };
         let session = &mut self.sessions[slot];
         session.conn = None;
+        // What is in flight stays this session's, also where a shared group chose it. [MQTT-4.8.2-4]
         session.outbound.connection_lost();
         session.inbound.connection_lost();
         session.ends_at = session.expiry.deadline(now).unwrap_or(Timestamp::NEVER);
@@ -169,7 +171,8 @@ impl ShardCore {
         }
     }
 
-    /// No CONNECT in time, or silence for one and a half times the keep alive. [MQTT-3.1.2-22]
+    /// No CONNECT in time, an authentication without end, or silence for one and a half times the keep alive.
+    /// [MQTT-3.1.2-22]
     pub(super) fn on_connection_timer(&mut self, now: Timestamp, conn: ConnId, fx: &mut Effects) {
         let connection = &mut self.connections[conn];
         connection.timer = None;
@@ -177,9 +180,17 @@ impl ShardCore {
             self.counters.refuse(Refusal::ConnectTimeout);
             return self.close_connection(now, conn, ReasonCode::KeepAliveTimeout, fx);
         }
-        let Some(deadline) = connection.keep_alive.deadline(connection.last_received) else { return };
+        let authenticated_by = connection.authenticate_by();
+        if authenticated_by <= now {
+            self.counters.refuse(Refusal::ConnectTimeout);
+            return self.close_connection(now, conn, ReasonCode::NotAuthorized, fx);
+        }
+        let deadline = connection.keep_alive.deadline(connection.last_received).unwrap_or(Timestamp::NEVER);
         if deadline > now {
-            connection.timer = Some(self.timers.set(deadline, TimerKey::Connection(conn.0)));
+            let due = deadline.min(authenticated_by);
+            if due != Timestamp::NEVER {
+                connection.timer = Some(self.timers.set(due, TimerKey::Connection(conn.0)));
+            }
             if let Some(slot) = connection.session {
                 self.sessions[slot].shrink();
             }

@@ -101,6 +101,7 @@ impl ShardCore {
                 }
             }
             Delivery::AtLeastOnce(id) => {
+                // Nothing is remembered of the identifier: the next one is another message. [MQTT-4.3.2-5] [MQTT3-4.3.2-2]
                 self.check_receive_max(conn, slot)?;
                 if self.is_admitted(slot, verdict, topic, fx) {
                     self.publish_and_acknowledge(now, conn, slot, publish, topic, (AckKind::PubAck, id), fx);
@@ -140,6 +141,7 @@ impl ShardCore {
             self.acknowledge(conn, slot, AckKind::PubRec, id, Some(reason), fx);
             return Ok(());
         }
+        // Whatever became of the message: of its expiry nothing is known here. [MQTT-4.3.3-13] [MQTT3-4.3.3-2]
         match self.sessions[slot].inbound.receive_exactly_once(id) {
             // [MQTT-4.3.3-10] the message is not delivered again, and its answer is on its way.
             Received::DuplicatePending => {}
@@ -362,7 +364,7 @@ impl ShardCore {
         shards
     }
 
-    /// To the subscribers of this shard.
+    /// To the subscribers of this shard. [MQTT-3.3.4-1] [MQTT-4.5.0-1]
     pub(super) fn fan_out(
         &mut self,
         now: Timestamp,
@@ -384,7 +386,7 @@ impl ShardCore {
                     ids.clear();
                     ids.extend(matches.subscription_ids(delivery));
                     let copy = Copy {
-                        // [MQTT-3.8.4-8]
+                        // [MQTT3-3.3.5-1] [MQTT-3.8.4-8]
                         qos: draft.header().qos.min(granted(delivery.qos)),
                         // [MQTT-3.3.1-12] [MQTT-3.3.1-13]
                         retain: delivery.retain_as_published && draft.header().retain,

@@ -219,11 +219,12 @@ impl ShardCore {
         fx: &mut Effects,
     ) {
         let Some(slot) = self.sessions.resolve(question.session) else { return };
-        // Unless it was unsubscribed in the meantime.
-        let Some(replay) = self.front_replay(slot).filter(|replay| replay.id == question.replay) else { return };
-        replay.is_asked = false;
-        replay.cursor = question.cursor.clone();
-        replay.held.extend(messages);
+        // Unless it was unsubscribed in the meantime; then it is the next one's turn.
+        if let Some(replay) = self.front_replay(slot).filter(|replay| replay.id == question.replay) {
+            replay.is_asked = false;
+            replay.cursor = question.cursor.clone();
+            replay.held.extend(messages);
+        }
         self.replay(now, slot, fx);
     }
 

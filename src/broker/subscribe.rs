@@ -111,6 +111,7 @@ impl ShardCore {
         let Some(group) = group else {
             let is_new = self.subscribe_plain(slot, filter, options, join, fx);
             // [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11]
+            // [MQTT-3.8.4-4] [MQTT3-3.8.4-3]
             let wants_retained = match request.retain_handling {
                 RetainHandling::Send => true,
                 RetainHandling::SendIfNew => is_new,
@@ -263,11 +264,12 @@ impl ShardCore {
         if !replays.is_empty() {
             self.sessions[slot].rare_mut().replays.extend(replays);
         }
+        // No Reason String, no User Property. [MQTT-3.9.2-1] [MQTT-3.9.2-2]
         self.send(conn, &Packet::SubAck(SubAck { packet_id, properties: Properties::EMPTY, reasons }), fx);
         self.replay(now, slot, fx);
     }
 
-    /// [MQTT-3.10.4-1] [MQTT-3.10.4-4] [MQTT-3.10.4-5] [MQTT-3.10.4-6]
+    /// [MQTT-3.10.4-1] [MQTT-3.10.4-4] [MQTT-3.10.4-5] [MQTT-3.10.4-6] [MQTT3-3.10.4-4]
     pub(super) fn on_unsubscribe(
         &mut self,
         now: Timestamp,
@@ -284,6 +286,7 @@ impl ShardCore {
             })
             .collect();
         let packet_id = unsubscribe.packet_id;
+        // No Reason String, no User Property. [MQTT-3.11.2-1] [MQTT-3.11.2-2]
         let ack = UnsubAck { packet_id, properties: Properties::EMPTY, reasons: &reasons };
         self.send(conn, &Packet::UnsubAck(ack), fx);
         // The replay of a filter that is no more may have held up the next one's.
@@ -305,6 +308,7 @@ impl ShardCore {
         let Some(id) = self.index.find(filter) else { return false };
         let session = &mut self.sessions[slot];
         let Some(at) = session.subscriptions.iter().position(|&held| held == id) else { return false };
+        // What was queued or sent under the subscription stays where it is. [MQTT-3.10.4-3]
         session.subscriptions.swap_remove(at);
         if let Some(rare) = &mut session.rare {
             // [MQTT-3.10.4-2]

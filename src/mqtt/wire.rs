@@ -76,6 +76,7 @@ impl<'a> Reader<'a> {
 
     #[inline]
     pub(super) fn binary(&mut self) -> Result<&'a [u8], Error> {
+        // At most 65,535 bytes. [MQTT-4.7.3-3]
         let length = self.u16()?;
         self.take(usize::from(length))
     }

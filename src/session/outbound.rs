@@ -205,9 +205,10 @@ impl<M> Outbound<M> {
         ring.publish_at = ring.head;
     }
 
-    /// The next packet to send again [MQTT-4.4.0-1], until none. First each PUBREL, which no window holds back
-    /// [MQTT-3.3.4-10], in the order of the PUBRECs [MQTT3-4.6.0-4]; then each PUBLISH in its original order [MQTT-4.6.0-1], as far as the `window` of this
-    /// connection allows: call again after acknowledgements. A message that waits for its PUBCOMP counts.
+    /// The next packet to send again, until none. First each PUBREL, which no window holds back [MQTT-3.3.4-10], in the
+    /// order of the PUBRECs [MQTT3-4.6.0-4]; then each PUBLISH in its original order [MQTT-4.6.0-1], as far as the
+    /// `window` of this connection allows: call again after acknowledgements. A message that waits for its PUBCOMP
+    /// counts. [MQTT-4.4.0-1] [MQTT-4.3.3-3] [MQTT3-4.3.2-1] [MQTT3-4.3.3-1]
     pub fn next_resend(&mut self, window: u16) -> Option<Resend<'_, M>> {
         if self.sent == self.in_flight {
             return None;

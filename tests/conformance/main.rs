@@ -1,5 +1,7 @@
 //! The statements of the specifications, shown on the whole core by what a client sends and gets: one module a chapter.
 
+#![allow(clippy::unwrap_used, reason = "what fails here fails a test")]
+
 #[path = "../common/net.rs"]
 mod net;
 #[path = "../common/scram_client.rs"]
@@ -7,9 +9,13 @@ mod scram_client;
 
 mod acks;
 mod alias;
+mod auth;
+mod bounds;
 mod client;
 mod connack;
 mod connect;
+mod disconnect;
+mod errors;
 mod flow_control;
 mod format;
 mod order;
