@@ -294,7 +294,7 @@ impl Client {
                     model.fail(format!("client {} has no request {pid}", self.index));
                 }
             }
-            Down::PingResp | Down::Disconnect(_) => {}
+            Down::PingResp | Down::Disconnect => {}
         }
         Vec::new()
     }

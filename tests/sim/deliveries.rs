@@ -159,7 +159,7 @@ impl Model {
             if sub.request.group.is_some() {
                 // The group's home learns of new options until SUBACK.
                 let newer = |newer: &&Sub| {
-                    Some(newer.from) == sub.to
+                    sub.to.is_some_and(|to| to <= newer.from)
                         && (newer.request.group, newer.request.filter) == (sub.request.group, sub.request.filter)
                         && newer.acked.is_none_or(|acked| acked >= first)
                 };
@@ -220,7 +220,7 @@ impl Model {
         if let Some(id) = down.ids.iter().find(|id| !ids.contains(id)) {
             return Err(format!("subscription identifier {id}"));
         }
-        let only_plain = ways.is_sure && ways.shared.is_empty() && !(down.retain && !ways.replays.is_empty());
+        let only_plain = ways.is_sure && ways.shared.is_empty() && (!down.retain || ways.replays.is_empty());
         if only_plain {
             let mut wanted: Vec<u32> = ways.plain.iter().filter_map(|at| session.subs[*at].id).collect();
             let mut got = down.ids.clone();

@@ -12,10 +12,13 @@ mod end;
 mod guard;
 mod hostile;
 mod model;
+#[path = "../common/net.rs"]
+mod net;
 mod packets;
 mod profile;
 mod rng;
 mod steps;
+mod stories;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -132,7 +132,6 @@ pub struct Model {
     pub live: Vec<Option<usize>>,
     pub versions: Vec<Version>,
     pub expiry_max: u32,
-    pub inflight_max: u16,
     /// By ring, how much was put in, and at which step each was taken out.
     pub pushed: [[usize; 4]; 4],
     pub popped: [[Vec<Step>; 4]; 4],

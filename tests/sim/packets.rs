@@ -272,7 +272,7 @@ pub enum Down {
     SubAck { pid: u16, reasons: Vec<u8> },
     UnsubAck { pid: u16 },
     PingResp,
-    Disconnect(ReasonCode),
+    Disconnect,
 }
 
 #[derive(Clone, Debug)]
@@ -286,7 +286,6 @@ pub struct PublishDown {
     pub msg: Option<Msg>,
     pub expiry: Option<u32>,
     pub ids: Vec<u32>,
-    pub bytes: usize,
 }
 
 pub fn down_of(packet: &Packet<'_>) -> Result<Down, String> {
@@ -302,7 +301,7 @@ pub fn down_of(packet: &Packet<'_>) -> Result<Down, String> {
         Packet::SubAck(ack) => Down::SubAck { pid: ack.packet_id.get(), reasons: ack.reasons.to_vec() },
         Packet::UnsubAck(ack) => Down::UnsubAck { pid: ack.packet_id.get() },
         Packet::PingResp => Down::PingResp,
-        Packet::Disconnect(disconnect) => Down::Disconnect(disconnect.reason),
+        Packet::Disconnect(_) => Down::Disconnect,
         other => return Err(format!("the broker sent {other:?}")),
     })
 }

@@ -35,7 +35,8 @@ impl World {
 
     fn step_up(&mut self) {
         let busy = |wire: &crate::world::Wire| {
-            wire.conn.is_some() && !wire.held && !wire.closing && !(wire.up.is_empty() && wire.inbox.is_empty())
+            let open = wire.conn.is_some() && !wire.held && !wire.closing;
+            open && (!wire.up.is_empty() || !wire.inbox.is_empty())
         };
         let Some(wire) = self.some_wire(busy) else { return };
         let all = self.wires[wire].up.len();
@@ -301,13 +302,12 @@ impl World {
 
     fn settle_wire(&mut self, wire: usize) {
         let at = &self.wires[wire];
-        if at.conn.is_some() && !at.held && !at.closing && !at.up.is_empty() | !at.inbox.is_empty() {
+        if at.conn.is_some() && !at.held && !at.closing {
             // Bytes of a packet that will never be whole wait for ever.
-            let (before, up) = (at.inbox.len(), at.up.len());
+            let up = at.up.len();
             if up > 0 || thrum::mqtt::frame(&at.inbox, u32::MAX).is_ok_and(is_whole) {
                 self.deliver_up(wire, up);
             }
-            let _ = before;
         }
         let at = &self.wires[wire];
         if !at.cut {

@@ -115,7 +115,6 @@ impl World {
             live: vec![None; clients.len()],
             versions: clients.iter().map(|client| client.version).collect(),
             expiry_max: profile.options.session_expiry_secs_max,
-            inflight_max: profile.options.inflight_max,
             ..Model::default()
         };
         let mut world = Self {
@@ -533,7 +532,6 @@ impl World {
             msg,
             expiry: publish.properties.four_byte(PropertyId::MessageExpiryInterval),
             ids: ids.collect(),
-            bytes,
         })))
     }
 
@@ -550,7 +548,13 @@ impl World {
             Down::Ack(AckType::PubRel, pid, reason) => self.model.pubrel(session, wire, *pid, *reason),
             Down::Ack(AckType::PubAck | AckType::PubRec, pid, _) => self.judge_ack(session, wire, *pid),
             Down::SubAck { pid, reasons } => self.model.suback(session, wire, *pid, reasons),
-            Down::ConnAck { present, .. } => {
+            Down::ConnAck { present, keep_alive_secs, .. } => {
+                let at = &self.wires[wire];
+                let asked = at.connect.as_ref().map_or(0, |connect| connect.keep_alive_secs);
+                if *keep_alive_secs != (at.keep_alive_secs != asked).then_some(at.keep_alive_secs) {
+                    self.model
+                        .fail(format!("wire {wire}: Server Keep Alive is {keep_alive_secs:?}, asked was {asked}"));
+                }
                 let started = self.model.sessions[session].from == self.model.step;
                 if *present == started && self.wires[wire].version != Version::V3_1 {
                     self.model.fail(format!("wire {wire}: Session Present is {present}"));
