@@ -125,8 +125,11 @@ impl ShardCore {
     ) {
         let connection = &mut self.connections[conn];
         if connection.phase == Phase::Reauthenticating {
+            // A session stays its user's: whoever he proves to be now, he is not another one.
+            if connection.identity != identity {
+                return self.not_authenticated(now, conn, Denial::NotAuthorized, fx);
+            }
             connection.phase = connection.phase.on_accepted().expect("a re-authentication is under way");
-            connection.identity = identity;
             return self.send_auth(conn, ReasonCode::Success, data, fx);
         }
         let Some(mut authentication) = connection.authentication.take() else { return };

@@ -75,6 +75,9 @@ impl ShardCore {
     }
 
     fn move_connection(&mut self, conn: ConnId, home: ShardId, fx: &mut Effects) {
+        // It is counted where it stays, and so is its CONNECT.
+        self.counters.connections_opened -= 1;
+        self.counters.packets_received -= 1;
         if let Some(timer) = self.connections.remove(conn).and_then(|connection| connection.timer) {
             self.timers.cancel(timer);
         }
@@ -392,6 +395,11 @@ impl ShardCore {
         if asked != expiry.secs() {
             properties.push_four_byte(PropertyId::SessionExpiryInterval, expiry.secs());
         }
+        let wants_information = connect.properties.flag(PropertyId::RequestResponseInformation) == Some(true);
+        if let (true, Some(information)) = (wants_information, &self.options.response_information) {
+            // [MQTT-3.1.2-28]
+            properties.push_text(PropertyId::ResponseInformation, information);
+        }
         if connect.client_id.is_empty() {
             // [MQTT-3.1.3-7] [MQTT-3.2.2-16]
             properties.push_text(PropertyId::AssignedClientIdentifier, client_id);
@@ -416,8 +424,7 @@ impl ShardCore {
         self.scratch.len() <= self.connections[conn].packet_bytes_max as usize
     }
 
-    /// What is not said to be missing is there: every QoS, retained messages, every kind of subscription. Response
-    /// Information is never given. [MQTT-3.1.2-28]
+    /// What is not said to be missing is there: every QoS, retained messages, every kind of subscription.
     fn put_abilities(&self, properties: &mut PropertyBuffer) {
         let options = &self.options;
         if options.receive_max != u16::MAX {

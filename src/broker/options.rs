@@ -1,7 +1,7 @@
 //! What an operator can choose for a shard, with the defaults of Mosquitto where both have the option.
 
 use crate::base::Millis;
-use crate::base::limits::{PACKET_BYTES_MAX, SHARDS_MAX, TOPIC_LEVELS_MAX};
+use crate::base::limits::{PACKET_BYTES_MAX, SHARDS_MAX, STRING_BYTES_MAX, TOPIC_LEVELS_MAX};
 use crate::routing::Choice;
 use crate::session::{FullPolicy, QueueBounds};
 
@@ -39,6 +39,8 @@ pub struct Options {
     pub retained_messages_max: usize,
     pub retained_bytes_max: usize,
     pub share_choice: Choice,
+    /// What a client that asks for Response Information is told: where its response topics may lie. [MQTT-3.1.2-28]
+    pub response_information: Option<Box<str>>,
     /// Whether the payload of a publish that says it is UTF-8 is looked at. (MQTT 5.0, 3.3.2.3.2)
     pub validate_payload_format: bool,
 }
@@ -68,6 +70,7 @@ impl Default for Options {
             retained_messages_max: 10_000_000,
             retained_bytes_max: 4 << 30,
             share_choice: Choice::RoundRobin,
+            response_information: None,
             validate_payload_format: false,
         }
     }
@@ -100,6 +103,8 @@ impl Options {
             if (min..=max).contains(&value) { Ok(()) } else { Err(OptionError { option, min, max, value }) }
         };
         let slots_max = u64::from(u32::MAX >> 1);
+        let information_bytes = self.response_information.as_ref().map_or(0, |text| text.len() as u64);
+        in_range("response_information (bytes)", information_bytes, 0, STRING_BYTES_MAX as u64)?;
         in_range("shards", self.shards as u64, 1, SHARDS_MAX as u64)?;
         in_range("packet_bytes_max", self.packet_bytes_max.into(), PACKET_BYTES_MIN.into(), PACKET_BYTES_MAX.into())?;
         in_range("connect_timeout", self.connect_timeout.0, 1, u32::MAX.into())?;

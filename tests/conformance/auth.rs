@@ -217,6 +217,27 @@ fn authenticating_again_with_a_wrong_proof_ends_the_connection() {
     }
 }
 
+#[test]
+fn authenticating_again_as_somebody_else_ends_the_connection() {
+    let mut net = net(1);
+    let client = let_in(&mut net, "c", "user");
+    let mut scram = ScramClient::new("other", "pencil", "again");
+    send_auth(&mut net, client, ReasonCode::ReAuthenticate, METHOD, &scram.first());
+    go_on(&mut net, client, &mut scram);
+    expect_cut(&mut net, client, ReasonCode::NotAuthorized);
+}
+
+// A connection that moved to its home shard was counted on both.
+#[test]
+fn a_connection_that_moves_is_counted_once() {
+    let mut net = net(4);
+    for id in ["a", "b", "c", "d", "e", "f"] {
+        Login::v5(id).connect(&mut net);
+    }
+    let sum = |of: fn(&thrum::base::Counters) -> u64| net.cores.iter().map(|core| of(core.counters())).sum::<u64>();
+    assert_eq!((sum(|counters| counters.connections_opened), sum(|counters| counters.packets_received)), (6, 6));
+}
+
 // A re-authentication that its client never finished stayed open for as long as the connection.
 #[test]
 fn authenticating_again_has_to_end_in_time() {

@@ -434,12 +434,16 @@ fn the_session_is_found_by_the_client_identifier_and_by_nothing_else() {
 
 // [MQTT-3.1.2-28]
 #[test]
-fn nobody_gets_response_information() {
-    let mut net = net_of(1);
-    for wanted in [false, true] {
-        let login =
-            Login::v5("c").with(|properties| properties.push_flag(PropertyId::RequestResponseInformation, wanted));
-        assert!(!login.answer(&mut net).1.properties().has(PropertyId::ResponseInformation));
+fn response_information_is_for_who_asks_where_there_is_some() {
+    for information in [None, Some("replies/")] {
+        let mut net = Net::new(Options { response_information: information.map(Into::into), ..Options::default() });
+        for wanted in [false, true] {
+            let login =
+                Login::v5("c").with(|properties| properties.push_flag(PropertyId::RequestResponseInformation, wanted));
+            let got = login.answer(&mut net).1;
+            let expected = information.filter(|_| wanted);
+            assert_eq!(got.properties().text(PropertyId::ResponseInformation), expected);
+        }
     }
 }
 
