@@ -302,7 +302,8 @@ impl ShardCore {
             resumed = None;
         }
         let slot = resumed.unwrap_or_else(|| self.sessions.insert(client_id, expiry));
-        self.sessions[slot].expiry = expiry;
+        let before = std::mem::replace(&mut self.sessions[slot].expiry, expiry);
+        self.record_end_of_durability(slot, before, fx);
         if self.options.durable && self.sessions[slot].is_durable() {
             let session = self.sessions.reference(slot);
             let client_id = client_id.into();
@@ -341,7 +342,11 @@ impl ShardCore {
             self.timers.cancel(timer);
         }
         // [MQTT-3.1.3-9]
-        session.will.on_resume();
+        let discarded = session.will.on_resume().is_some();
+        if discarded && self.options.durable {
+            let session = self.sessions.reference(slot);
+            self.record(Record::WillGone { session }, fx);
+        }
         self.arm_will(now, slot, connect.will.as_ref(), fx);
         self.tell_share_homes(slot, true, fx);
     }

@@ -441,6 +441,9 @@ impl ShardCore {
             Completion::SubAck { session, packet_id, reasons, connection, replays } => {
                 self.send_suback(now, session, connection, packet_id, &reasons, replays, fx);
             }
+            Completion::PubComp { session, connection, packet_id, reason } => {
+                self.send_pubcomp(session, connection, packet_id, reason, fx);
+            }
             Completion::Reply(ReplyTo { shard, token }) => fx.mesh.push((shard, MeshMessage::Done { token })),
             Completion::Passed(token) => self.complete_one(now, token, fx),
             Completion::Announced { waiting, .. } => {

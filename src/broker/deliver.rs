@@ -6,10 +6,12 @@ use super::core::ShardCore;
 use super::effects::Effects;
 use super::mesh::MeshMessage;
 use super::message::{Draft, MessageHeader};
+use super::pending::Completion;
+use super::publish::Join;
 use super::record::Record;
-use super::session::{Ids, Outgoing, Via};
+use super::session::{Ids, Outgoing, Session, Via};
 use crate::base::limits::PAYLOAD_COPY_BYTES_MAX;
-use crate::base::{ConnId, Counters, DropReason, SubscriptionId, Timestamp};
+use crate::base::{ConnId, Counters, DropReason, SessionRef, SubscriptionId, Timestamp};
 use crate::mqtt::{
     Ack, AckType, Delivery, Error, PacketId, PublishBody, PublishCopy, QoS, ReasonCode, TopicAlias, Version,
 };
@@ -136,12 +138,7 @@ impl ShardCore {
     }
 
     /// Makes a record if this session's state is to survive.
-    pub(super) fn record_of(
-        &mut self,
-        slot: u32,
-        fx: &mut Effects,
-        make: impl FnOnce(crate::base::SessionRef) -> Record,
-    ) {
+    pub(super) fn record_of(&mut self, slot: u32, fx: &mut Effects, make: impl FnOnce(SessionRef) -> Record) {
         if self.options.durable && self.sessions[slot].is_durable() {
             let record = make(self.sessions.reference(slot));
             self.record(record, fx);
@@ -281,7 +278,7 @@ impl ShardCore {
                 }
             }
             AckType::PubRec => self.on_pubrec(now, conn, slot, ack, fx),
-            AckType::PubRel => self.on_pubrel(conn, slot, id, fx),
+            AckType::PubRel => self.on_pubrel(now, conn, slot, id, fx),
             AckType::PubComp => {
                 if self.sessions[slot].outbound.pubcomp(id).is_ok() {
                     self.record_of(slot, fx, |session| Record::Completed { session, packet_id: id });
@@ -322,13 +319,36 @@ impl ShardCore {
     }
 
     /// [MQTT-4.3.3-11] [MQTT-4.3.3-12]
-    fn on_pubrel(&mut self, conn: ConnId, slot: u32, id: PacketId, fx: &mut Effects) {
+    fn on_pubrel(&mut self, now: Timestamp, conn: ConnId, slot: u32, id: PacketId, fx: &mut Effects) {
         let known = self.sessions[slot].inbound.release(id);
         if known {
             self.record_of(slot, fx, |session| Record::Released { session, packet_id: id });
         }
         let reason = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
-        self.send_ack(conn, AckType::PubComp, id, reason, fx);
+        if !self.options.durable || !self.sessions[slot].is_durable() {
+            return self.send_ack(conn, AckType::PubComp, id, reason, fx);
+        }
+        // From PUBCOMP on the client may use the identifier for another message, which must not be taken for this one.
+        let (session, connection) = (self.sessions.reference(slot), self.sessions[slot].connection);
+        let mut join = Join::new(Some(Completion::PubComp { session, connection, packet_id: id, reason }));
+        self.wait_for_commit(&mut join);
+        self.finish(now, join, fx);
+    }
+
+    /// PUBCOMP, unless the client has gone since.
+    pub(super) fn send_pubcomp(
+        &mut self,
+        session: SessionRef,
+        connection: u32,
+        id: PacketId,
+        reason: ReasonCode,
+        fx: &mut Effects,
+    ) {
+        let Some(slot) = self.sessions.resolve(session) else { return };
+        let Session { conn: Some(conn), connection: current, .. } = self.sessions[slot] else { return };
+        if current == connection {
+            self.send_ack(conn, AckType::PubComp, id, reason, fx);
+        }
     }
 
     /// The client has the message, or will not have it. [MQTT-4.3.2-3]

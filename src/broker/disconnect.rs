@@ -10,7 +10,7 @@ use super::timers::TimerKey;
 use crate::base::{ConnId, DropReason, Millis, Refusal, Timestamp};
 use crate::mqtt::{Disconnect, Error, Frame, Packet, PropertyId, ProtocolViolation, QoS, ReasonCode};
 use crate::routing::Subscriber;
-use crate::session::{Phase, WillStep};
+use crate::session::{Phase, SessionExpiry, WillStep};
 
 impl ShardCore {
     pub(super) fn client_id(&self, conn: ConnId) -> Box<str> {
@@ -28,8 +28,11 @@ impl ShardCore {
             let session = &mut self.sessions[slot];
             if let Some(secs) = disconnect.properties.four_byte(PropertyId::SessionExpiryInterval) {
                 let secs = secs.min(self.options.session_expiry_secs_max);
-                session.expiry = session.expiry.change(secs).map_err(|_| ProtocolViolation::SessionExpiryFromZero)?;
+                let before = session.expiry;
+                session.expiry = before.change(secs).map_err(|_| ProtocolViolation::SessionExpiryFromZero)?;
+                self.record_end_of_durability(slot, before, fx);
             }
+            let session = &mut self.sessions[slot];
             // [MQTT-3.14.4-3] [MQTT-3.1.2-10]
             let discarded = session.will.on_disconnect(disconnect.reason == ReasonCode::Success).is_some();
             if discarded && self.options.durable {
@@ -137,6 +140,14 @@ impl ShardCore {
         } else {
             self.sessions[slot].shrink();
             self.set_session_timer(slot);
+        }
+    }
+
+    /// A session that will not outlive its connection any more is none for the log: a restart ends all connections.
+    pub(super) fn record_end_of_durability(&mut self, slot: u32, before: SessionExpiry, fx: &mut Effects) {
+        if self.options.durable && before != SessionExpiry::AtDisconnect && !self.sessions[slot].is_durable() {
+            let session = self.sessions.reference(slot);
+            self.record(Record::SessionEnded { session }, fx);
         }
     }
 

@@ -6,7 +6,7 @@ use slab::Slab;
 use super::mesh::{ReplyTo, Token};
 use super::replay::Replay;
 use crate::base::SessionRef;
-use crate::mqtt::PacketId;
+use crate::mqtt::{PacketId, ReasonCode};
 use crate::routing::FilterId;
 use crate::session::AckTicket;
 
@@ -17,6 +17,8 @@ pub(super) enum Completion {
     Acknowledge { session: SessionRef, ticket: AckTicket, reason: u8 },
     /// SUBACK, and the retained messages of the new subscriptions.
     SubAck { session: SessionRef, connection: u32, packet_id: PacketId, reasons: Box<[u8]>, replays: Vec<Replay> },
+    /// PUBCOMP to the publisher.
+    PubComp { session: SessionRef, connection: u32, packet_id: PacketId, reason: ReasonCode },
     /// `Done` to the shard that asked.
     Reply(ReplyTo),
     /// One step of another one's waiting.

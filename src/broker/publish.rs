@@ -246,11 +246,12 @@ impl ShardCore {
         let ticket = self.sessions[slot].inbound.ack_later(kind, id);
         let reason = ReasonCode::Success as u8;
         let mut join = Join::new(Some(Completion::Acknowledge { session, ticket, reason }));
+        self.publish(now, slot, publish, topic, &mut join, fx);
         if kind == AckKind::PubRec && self.sessions[slot].is_durable() {
+            // Behind the message: a log that ends between the two has it twice rather than not at all.
             self.record(Record::Accepted { session, packet_id: id }, fx);
             self.wait_for_commit(&mut join);
         }
-        self.publish(now, slot, publish, topic, &mut join, fx);
         self.finish(now, join, fx);
     }
 

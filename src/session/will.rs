@@ -92,9 +92,9 @@ impl<W> WillState<W> {
         self.take().map_or(WillStep::Nothing, WillStep::Publish)
     }
 
-    /// The client is back in time. [MQTT-3.1.3-9]
-    pub fn on_resume(&mut self) {
-        self.0.take_if(|will| matches!(will.phase, WillPhase::Delayed { .. }));
+    /// The client is back in time. Yields the Will that is discarded. [MQTT-3.1.3-9]
+    pub fn on_resume(&mut self) -> Option<W> {
+        self.0.take_if(|will| matches!(will.phase, WillPhase::Delayed { .. })).map(|will| will.message)
     }
 
     /// The session is over, by its expiry or by a Clean Start: the Will to publish now. [MQTT-3.1.2-8]
