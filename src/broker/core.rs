@@ -370,10 +370,6 @@ impl ShardCore {
         let Some(connection) = self.connections.get_mut(conn) else { return };
         let before = connection.unsent;
         connection.unsent = before.saturating_sub(bytes as u32);
-        if connection.is_choked {
-            // He is alive: his socket takes something, though nothing is read from it.
-            connection.last_received = now;
-        }
         if before < room_below || connection.unsent >= room_below {
             return;
         }

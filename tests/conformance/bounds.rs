@@ -1,7 +1,7 @@
 //! Every bound that a client can run into, and how it is told.
 
 use thrum::base::limits::{AUTH_DATA_BYTES_MAX, SUBSCRIBES_PENDING_MAX};
-use thrum::base::{DropReason, Millis, Refusal};
+use thrum::base::{DropReason, Refusal};
 use thrum::broker::{Options, ShardCore};
 use thrum::mqtt::{QoS, ReasonCode, Version};
 use thrum::session::{FullPolicy, QueueBounds};
@@ -265,21 +265,4 @@ fn a_client_that_asks_without_reading_is_not_read_from() {
         Message::new("t", "x").at_least_once(1).send(&mut net, other);
         expect_ack(&mut net, other, thrum::mqtt::AckType::PubAck, 1);
     });
-}
-
-// While nothing is read from a client its PINGREQ is not seen either.
-#[test]
-fn a_client_that_is_not_read_from_is_alive_while_its_socket_takes_something() {
-    let mut net = Net::new(Options { output_bytes_max: 1_000, ..Options::default() });
-    let clients = ["slow", "dead"].map(|id| {
-        let client = Login::v5(id).keep_alive(10).connect(&mut net);
-        subscribe(&mut net, client, "t", QoS::AtMostOnce);
-        net.block(client);
-        net.send_bytes(client, &[0xc0, 0].repeat(5_000));
-        client
-    });
-    net.advance(Millis::from_secs(10));
-    net.take_waiting(clients[0]);
-    net.advance(Millis::from_secs(10));
-    assert!(!net.is_closed(clients[0]) && net.is_closed(clients[1]));
 }

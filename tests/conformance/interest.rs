@@ -43,13 +43,13 @@ fn suback_comes_only_when_every_other_shard_has_the_interest_in_whatever_order_t
         fx = Effects::new();
     }
     assert_eq!(take_output(&mut fx)[..1], [0x20]);
-    let bytes = subscribe_bytes(7, None, &[Ask::new("a/+", QoS::AtMostOnce)]);
+    let bytes = subscribe_bytes(7, None, &[Ask::new("a/+", QoS::AtMostOnce).retain_handling(2)]);
     cores[0].handle(NOW, Input::Bytes { conn, bytes: &bytes }, &mut fx);
     assert_eq!(take_output(&mut fx), []);
     let announcements: Vec<_> = std::mem::take(&mut fx.mesh);
     assert_eq!(announcements.len(), 3);
     // A second one for the same filter waits for the same shards.
-    let again = subscribe_bytes(8, None, &[Ask::new("a/+", QoS::AtMostOnce)]);
+    let again = subscribe_bytes(8, None, &[Ask::new("a/+", QoS::AtMostOnce).retain_handling(2)]);
     cores[0].handle(NOW, Input::Bytes { conn, bytes: &again }, &mut fx);
     assert!(fx.mesh.is_empty() && take_output(&mut fx).is_empty());
     let mut output = Vec::new();
