@@ -137,7 +137,7 @@ impl Client {
         let expiry = (v5 && rng.percent(profile.expiry)).then(|| rng.between(1, 20) as u32);
         let written = Written { topic, qos, retain, clears: false, big: false, expiry };
         let msg = model.write_down(self.index, written, true);
-        let delay_secs = if v5 { rng.pick(&[0, 0, 2, 10]) } else { 0 };
+        let delay_secs = if v5 { rng.pick(&[0, 1, 2, 10]) } else { 0 };
         Some(WillUp { msg, topic, qos, retain, delay_secs, expiry })
     }
 

@@ -300,6 +300,25 @@ impl Model {
         }
     }
 
+    /// The broker says that a message has no subscriber.
+    pub fn nobody_wants(&mut self, index: usize, pid: u16) {
+        let Some(&msg) = self.sessions[index].last_taken.get(&pid) else { return };
+        let message = &self.messages[msg];
+        let Some(taken) = message.taken.last() else { return };
+        let wanting = self.sessions.iter().find(|session| {
+            session.subs.iter().any(|sub| {
+                let known = if taken.shard == session.shard { Some(sub.from) } else { sub.acked };
+                let own = sub.request.no_local && message.publisher == session.client;
+                let there = sub.to.is_none() && known.is_some_and(|known| known < taken.step);
+                there && !own && sub.request.group.is_none() && sub.matches(message.written.topic)
+            })
+        });
+        if let Some(session) = wanting {
+            let what = format!("nobody is said to want {msg}, and client {} does", session.client);
+            self.fail(what);
+        }
+    }
+
     /// A client handed a message to its application.
     pub fn received(&mut self, index: usize, msg: Msg, down: &PublishDown) {
         let ways = self.ways(index, msg);

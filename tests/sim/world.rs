@@ -546,7 +546,12 @@ impl World {
                 self.model.emitted(session, wire, publish, receive_max.min(self.profile.options.inflight_max));
             }
             Down::Ack(AckType::PubRel, pid, reason) => self.model.pubrel(session, wire, *pid, *reason),
-            Down::Ack(AckType::PubAck | AckType::PubRec, pid, _) => self.judge_ack(session, wire, *pid),
+            Down::Ack(AckType::PubAck | AckType::PubRec, pid, reason) => {
+                self.judge_ack(session, wire, *pid);
+                if *reason == ReasonCode::NoMatchingSubscribers {
+                    self.model.nobody_wants(session, *pid);
+                }
+            }
             Down::SubAck { pid, reasons } => self.model.suback(session, wire, *pid, reasons),
             Down::ConnAck { present, keep_alive_secs, .. } => {
                 let at = &self.wires[wire];
