@@ -228,7 +228,7 @@ impl Model {
             got.sort_unstable();
             wanted.dedup();
             got.dedup();
-            if wanted != got {
+            if down.v5 && wanted != got {
                 return Err(format!("subscription identifiers should be {wanted:?}"));
             }
             let qos = ways.plain.iter().map(granted).max().unwrap_or(0).min(written.qos);
@@ -269,11 +269,12 @@ impl Model {
     fn judge_expiry(&self, msg: Msg, down: &PublishDown) -> Result<(), String> {
         let message = &self.messages[msg];
         let Some(secs) = message.written.expiry else {
-            return if down.expiry.is_some() { Err("an expiry that nobody gave".into()) } else { Ok(()) };
+            return if down.expiry.is_some() && down.v5 { Err("an expiry that nobody gave".into()) } else { Ok(()) };
         };
         let fits = message.taken.iter().any(|taken| {
-            let end = taken.time + u64::from(secs) * 1000;
-            end > self.now && down.expiry.is_none_or(|left| u64::from(left) == (end - self.now).div_ceil(1000))
+            let end = if taken.v5 { taken.time + u64::from(secs) * 1000 } else { u64::MAX };
+            !taken.v5 && down.expiry.is_none()
+                || end > self.now && down.expiry.is_none_or(|left| u64::from(left) == (end - self.now).div_ceil(1000))
         });
         if fits { Ok(()) } else { Err(format!("expired, or not its remaining time, at {}", self.now)) }
     }

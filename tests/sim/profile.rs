@@ -32,6 +32,8 @@ pub struct Profile {
     pub long_time: usize,
     pub wildcards: usize,
     pub version: Option<u8>,
+    /// Clients come back with another version.
+    pub mixed: bool,
     pub late_acks: usize,
     pub chunked: usize,
     pub lazy_mesh: usize,
@@ -74,8 +76,11 @@ impl Profile {
             ..Options::default()
         };
         let some = |rng: &mut Rng, often: usize| if rng.percent(50) { rng.between(1, often) } else { 0 };
+        // A client that had more under way than its new version allows could not send it again.
+        let mixed = options.receive_max == 1024 && rng.percent(30);
         Self {
             options,
+            mixed,
             clients: rng.between(2, 8),
             steps: rng.between(150, 1_200),
             roomy,

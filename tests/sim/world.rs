@@ -79,6 +79,8 @@ pub struct Shard {
     pub conns: Vec<Option<usize>>,
     pub records: u64,
     pub committed: u64,
+    /// A draining of the mesh that has begun: how far each ring has to be drained.
+    pub pass: Option<Vec<usize>>,
 }
 
 #[derive(Debug)]
@@ -106,8 +108,14 @@ impl World {
             let guard = Box::new(SimGuard { later: profile.later_checks });
             ShardCore::new(ShardId::new(index), options, guard, Timestamp(START)).expect("profiles are valid")
         };
-        let shard =
-            |index| Shard { core: core(index), fx: Effects::new(), conns: Vec::new(), records: 0, committed: 0 };
+        let shard = |index| Shard {
+            core: core(index),
+            fx: Effects::new(),
+            conns: Vec::new(),
+            records: 0,
+            committed: 0,
+            pass: None,
+        };
         let clients: Vec<_> = (0..profile.clients).map(|index| Client::draw(index, &profile, &mut rng)).collect();
         let model = Model {
             now: START,
@@ -490,6 +498,7 @@ impl World {
     fn read(&mut self, wire: usize, packet: &Packet<'_>, bytes: usize) -> Result<Down, String> {
         let Packet::Publish(publish) = packet else { return down_of(packet) };
         let at = &mut self.wires[wire];
+        let version = at.version;
         let alias = publish.properties.two_byte(PropertyId::TopicAlias);
         let topic = match (publish.topic, alias) {
             (Some(topic), _) => topic_index(topic.as_str()).ok_or(format!("topic {topic:?}"))?,
@@ -532,6 +541,7 @@ impl World {
             msg,
             expiry: publish.properties.four_byte(PropertyId::MessageExpiryInterval),
             ids: ids.collect(),
+            v5: version == Version::V5,
         })))
     }
 
