@@ -72,7 +72,7 @@ impl Client {
             expiry_secs,
             receive_max: if v5 { rng.pick(&[1, 2, 10, u16::MAX]) } else { u16::MAX },
             alias_max: if v5 { rng.pick(&[0, 1, 10]) } else { 0 },
-            packet_max: (v5 && rng.percent(25)).then_some(200),
+            packet_max: (v5 && !profile.mixed && rng.percent(25)).then_some(200),
             keep_alive_secs: rng.pick(&[0, 0, 0, 5, 20]),
             always_clean,
             may_expire: finite || expiry_secs != NEVER_SECS,
@@ -108,6 +108,7 @@ impl Client {
 
     pub fn connect(&mut self, clean: bool, expiry_secs: u32, will: Option<WillUp>) -> Up {
         let clean = self.always_clean.unwrap_or(clean || self.must_clean);
+        let v5 = self.version == Version::V5;
         self.connected = false;
         self.clean_sent = clean;
         self.must_clean |= clean;
@@ -119,10 +120,10 @@ impl Client {
             version: self.version,
             clean,
             keep_alive_secs: self.keep_alive_secs,
-            expiry_secs: if self.version == Version::V5 { expiry_secs } else { 0 },
-            receive_max: self.receive_max,
-            alias_max: self.alias_max,
-            packet_max: self.packet_max,
+            expiry_secs: if v5 { expiry_secs } else { 0 },
+            receive_max: if v5 { self.receive_max } else { u16::MAX },
+            alias_max: if v5 { self.alias_max } else { 0 },
+            packet_max: self.packet_max.filter(|_| v5),
             will,
         }))
     }
@@ -137,8 +138,15 @@ impl Client {
         let expiry = (v5 && rng.percent(profile.expiry)).then(|| rng.between(1, 20) as u32);
         let written = Written { topic, qos, retain, clears: false, big: false, expiry };
         let msg = model.write_down(self.index, written, true);
-        let delay_secs = if v5 { rng.pick(&[0, 0, 2, 10]) } else { 0 };
+        let delay_secs = if v5 { rng.pick(&[0, 1, 2, 10]) } else { 0 };
         Some(WillUp { msg, topic, qos, retain, delay_secs, expiry })
+    }
+
+    /// May speak another version on its next connection.
+    pub fn change_version(&mut self, rng: &mut Rng) {
+        if self.always_clean.is_none() {
+            self.version = rng.pick(&[Version::V3_1_1, Version::V5]);
+        }
     }
 
     /// The connection is gone.

@@ -228,7 +228,7 @@ impl Model {
             got.sort_unstable();
             wanted.dedup();
             got.dedup();
-            if wanted != got {
+            if down.v5 && wanted != got {
                 return Err(format!("subscription identifiers should be {wanted:?}"));
             }
             let qos = ways.plain.iter().map(granted).max().unwrap_or(0).min(written.qos);
@@ -269,11 +269,12 @@ impl Model {
     fn judge_expiry(&self, msg: Msg, down: &PublishDown) -> Result<(), String> {
         let message = &self.messages[msg];
         let Some(secs) = message.written.expiry else {
-            return if down.expiry.is_some() { Err("an expiry that nobody gave".into()) } else { Ok(()) };
+            return if down.expiry.is_some() && down.v5 { Err("an expiry that nobody gave".into()) } else { Ok(()) };
         };
         let fits = message.taken.iter().any(|taken| {
-            let end = taken.time + u64::from(secs) * 1000;
-            end > self.now && down.expiry.is_none_or(|left| u64::from(left) == (end - self.now).div_ceil(1000))
+            let end = if taken.v5 { taken.time + u64::from(secs) * 1000 } else { u64::MAX };
+            !taken.v5 && down.expiry.is_none()
+                || end > self.now && down.expiry.is_none_or(|left| u64::from(left) == (end - self.now).div_ceil(1000))
         });
         if fits { Ok(()) } else { Err(format!("expired, or not its remaining time, at {}", self.now)) }
     }
@@ -297,6 +298,25 @@ impl Model {
         match newer {
             Some((newer, _)) => Err(format!("a retained message that {newer} had replaced")),
             None => Ok(()),
+        }
+    }
+
+    /// The broker says that a message has no subscriber.
+    pub fn nobody_wants(&mut self, index: usize, pid: u16) {
+        let Some(&msg) = self.sessions[index].last_taken.get(&pid) else { return };
+        let message = &self.messages[msg];
+        let Some(taken) = message.taken.last() else { return };
+        let wanting = self.sessions.iter().find(|session| {
+            session.subs.iter().any(|sub| {
+                let known = if taken.shard == session.shard { Some(sub.from) } else { sub.acked };
+                let own = sub.request.no_local && message.publisher == session.client;
+                let there = sub.to.is_none() && known.is_some_and(|known| known < taken.step);
+                there && !own && sub.request.group.is_none() && sub.matches(message.written.topic)
+            })
+        });
+        if let Some(session) = wanting {
+            let what = format!("nobody is said to want {msg}, and client {} does", session.client);
+            self.fail(what);
         }
     }
 

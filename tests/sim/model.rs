@@ -23,8 +23,9 @@ pub struct Taken {
     pub shard: usize,
     /// How much its shard had put into each ring when it was done with it.
     pub pushed: [usize; 4],
-    /// The publisher's session.
+    /// The publisher's session, and whether it wrote properties.
     pub session: usize,
+    pub v5: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -89,6 +90,7 @@ pub struct Got {
 #[derive(Clone, Debug)]
 pub struct Session {
     pub client: usize,
+    pub v5: bool,
     pub shard: usize,
     pub from: Step,
     pub to: Option<Step>,
@@ -162,8 +164,9 @@ impl Model {
     }
 
     pub fn take(&mut self, msg: Msg, shard: usize, session: usize) {
+        let v5 = self.sessions[session].v5;
         let pushed = self.pushed[shard];
-        let taken = Taken { step: self.step, time: self.now, shard, pushed, session };
+        let taken = Taken { step: self.step, time: self.now, shard, pushed, session, v5 };
         self.messages[msg].taken.push(taken);
     }
 
@@ -196,6 +199,7 @@ impl Model {
         let index = live.unwrap_or_else(|| {
             self.sessions.push(Session {
                 client,
+                v5: false,
                 shard,
                 from: self.step,
                 to: None,
@@ -223,6 +227,7 @@ impl Model {
             return self.fail(what);
         }
         session.expiry_secs = expiry_secs;
+        session.v5 = connect.version == Version::V5;
         session.wire = Some(wire);
         session.online.push((step, None));
         session.packet_max_ever = session.packet_max_ever.min(connect.packet_max.unwrap_or(u32::MAX));

@@ -286,6 +286,8 @@ pub struct PublishDown {
     pub msg: Option<Msg>,
     pub expiry: Option<u32>,
     pub ids: Vec<u32>,
+    /// Whether its version has properties.
+    pub v5: bool,
 }
 
 pub fn down_of(packet: &Packet<'_>) -> Result<Down, String> {

@@ -32,6 +32,8 @@ pub struct Profile {
     pub long_time: usize,
     pub wildcards: usize,
     pub version: Option<u8>,
+    /// Clients come back with another version.
+    pub mixed: bool,
     pub late_acks: usize,
     pub chunked: usize,
     pub lazy_mesh: usize,
@@ -74,15 +76,18 @@ impl Profile {
             ..Options::default()
         };
         let some = |rng: &mut Rng, often: usize| if rng.percent(50) { rng.between(1, often) } else { 0 };
+        // A client that had more under way than its new version allows could not send it again.
+        let mixed = options.receive_max == 1024 && rng.percent(30);
         Self {
             options,
+            mixed,
             clients: rng.between(2, 8),
             steps: rng.between(150, 1_200),
             roomy,
             roomy_output,
             retain: some(rng, 50),
             share: some(rng, 60),
-            will: some(rng, 80),
+            will: some(rng, 100),
             expiry: some(rng, 40),
             big: some(rng, 20),
             unsubscribe: some(rng, 40),
@@ -93,7 +98,7 @@ impl Profile {
             hostile: if rng.percent(20) { rng.between(1, 5) } else { 0 },
             later_checks: some(rng, 100),
             clean: rng.pick(&[0, 10, 50, 100]),
-            long_time: some(rng, 30),
+            long_time: some(rng, 60),
             wildcards: rng.pick(&[0, 30, 80]),
             version: if rng.percent(40) { Some(rng.pick(&[3, 4, 5, 5])) } else { None },
             late_acks: some(rng, 80),

@@ -80,16 +80,18 @@ impl World {
         self.hang_up(wire);
     }
 
-    /// One turn of a shard. `whole`: everything that waits.
+    /// One turn of a shard. `whole`: everything that waits. A draining of the mesh may take several turns, while the
+    /// other shards go on.
     pub fn step_shard(&mut self, shard: usize, whole: bool) {
         let mut order: Vec<usize> = (0..self.shards.len()).filter(|&from| from != shard).collect();
         self.rng.shuffle(&mut order);
-        let lengths: Vec<usize> = order.iter().map(|&from| self.rings[from][shard].len()).collect();
-        let mut drained = true;
-        for (&from, &length) in order.iter().zip(&lengths) {
+        if self.shards[shard].pass.is_none() {
+            self.shards[shard].pass = Some(self.model.pushed.iter().map(|pushed| pushed[shard]).collect());
+        }
+        for &from in &order {
+            let length = self.rings[from][shard].len();
             let lazy = !whole && self.rng.percent(self.profile.lazy_mesh);
             let count = if lazy { self.rng.below(length + 1) } else { length };
-            drained &= count == length;
             for _ in 0..count {
                 let Some(message) = self.rings[from][shard].pop_front() else { break };
                 self.note(|| format!("shard {shard} takes {message:?} of {from}"));
@@ -97,8 +99,17 @@ impl World {
                 self.model.popped[from][shard].push(step);
                 self.call(shard, Input::Mesh { from: ShardId::new(from), message }, Cause::Other);
             }
+            if !whole && self.rng.percent(self.profile.lazy_mesh) {
+                break;
+            }
         }
-        if drained && self.shards[shard].core.wants_mesh_drained() {
+        let popped = |from: usize| self.model.popped[from][shard].len();
+        let is_drained =
+            self.shards[shard].pass.as_ref().is_some_and(|pass| order.iter().all(|&from| popped(from) >= pass[from]));
+        if is_drained {
+            self.shards[shard].pass = None;
+        }
+        if is_drained && self.shards[shard].core.wants_mesh_drained() {
             self.note(|| format!("shard {shard} has drained the mesh"));
             self.call(shard, Input::MeshDrained, Cause::Other);
         }
@@ -266,6 +277,9 @@ impl World {
     }
 
     pub fn connect(&mut self, client: usize, clean: bool) {
+        if self.profile.mixed {
+            self.clients[client].change_version(&mut self.rng);
+        }
         let version = self.clients[client].version;
         let Self { clients, profile, rng, model, .. } = self;
         let will = clients[client].draw_will(profile, rng, model);

@@ -79,6 +79,8 @@ pub struct Shard {
     pub conns: Vec<Option<usize>>,
     pub records: u64,
     pub committed: u64,
+    /// A draining of the mesh that has begun: how far each ring has to be drained.
+    pub pass: Option<Vec<usize>>,
 }
 
 #[derive(Debug)]
@@ -106,8 +108,14 @@ impl World {
             let guard = Box::new(SimGuard { later: profile.later_checks });
             ShardCore::new(ShardId::new(index), options, guard, Timestamp(START)).expect("profiles are valid")
         };
-        let shard =
-            |index| Shard { core: core(index), fx: Effects::new(), conns: Vec::new(), records: 0, committed: 0 };
+        let shard = |index| Shard {
+            core: core(index),
+            fx: Effects::new(),
+            conns: Vec::new(),
+            records: 0,
+            committed: 0,
+            pass: None,
+        };
         let clients: Vec<_> = (0..profile.clients).map(|index| Client::draw(index, &profile, &mut rng)).collect();
         let model = Model {
             now: START,
@@ -490,6 +498,7 @@ impl World {
     fn read(&mut self, wire: usize, packet: &Packet<'_>, bytes: usize) -> Result<Down, String> {
         let Packet::Publish(publish) = packet else { return down_of(packet) };
         let at = &mut self.wires[wire];
+        let version = at.version;
         let alias = publish.properties.two_byte(PropertyId::TopicAlias);
         let topic = match (publish.topic, alias) {
             (Some(topic), _) => topic_index(topic.as_str()).ok_or(format!("topic {topic:?}"))?,
@@ -532,6 +541,7 @@ impl World {
             msg,
             expiry: publish.properties.four_byte(PropertyId::MessageExpiryInterval),
             ids: ids.collect(),
+            v5: version == Version::V5,
         })))
     }
 
@@ -546,7 +556,12 @@ impl World {
                 self.model.emitted(session, wire, publish, receive_max.min(self.profile.options.inflight_max));
             }
             Down::Ack(AckType::PubRel, pid, reason) => self.model.pubrel(session, wire, *pid, *reason),
-            Down::Ack(AckType::PubAck | AckType::PubRec, pid, _) => self.judge_ack(session, wire, *pid),
+            Down::Ack(AckType::PubAck | AckType::PubRec, pid, reason) => {
+                self.judge_ack(session, wire, *pid);
+                if *reason == ReasonCode::NoMatchingSubscribers {
+                    self.model.nobody_wants(session, *pid);
+                }
+            }
             Down::SubAck { pid, reasons } => self.model.suback(session, wire, *pid, reasons),
             Down::ConnAck { present, keep_alive_secs, .. } => {
                 let at = &self.wires[wire];
