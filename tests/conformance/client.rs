@@ -12,10 +12,10 @@ use thrum::mqtt::{
 
 pub(crate) const ALL_VERSIONS: [Version; 3] = [Version::V3_1, Version::V3_1_1, Version::V5];
 
-/// Runs `test` on one shard and on several.
+/// Runs `test` on one shard and on several, with and without a store to wait for.
 pub(crate) fn on_shards(test: impl Fn(Net)) {
-    for shards in [1, 3] {
-        test(net_of(shards));
+    for (shards, durable) in [(1, false), (1, true), (3, false), (3, true)] {
+        test(Net::new(Options { shards, durable, ..Options::default() }));
     }
 }
 
@@ -156,7 +156,7 @@ impl Login {
         let will = self.will.as_ref().map(|will| Will {
             qos: will.qos,
             retain: will.retain,
-            topic: TopicName::new(&will.topic).unwrap(),
+            topic: TopicName::new(&will.topic).expect("a topic"),
             payload: &will.payload,
             properties: will.properties.properties(),
         });
@@ -309,7 +309,7 @@ impl Message {
     }
 
     pub(crate) fn payload_text(&self) -> &str {
-        str::from_utf8(&self.payload).unwrap()
+        str::from_utf8(&self.payload).expect("text")
     }
 
     /// Sends it, and nothing more.
@@ -321,7 +321,7 @@ impl Message {
             QoS::AtLeastOnce => Delivery::AtLeastOnce(packet_id(self.id)),
             QoS::ExactlyOnce => Delivery::ExactlyOnce(packet_id(self.id)),
         };
-        let topic = if self.topic.is_empty() { None } else { Some(TopicName::new(&self.topic).unwrap()) };
+        let topic = if self.topic.is_empty() { None } else { Some(TopicName::new(&self.topic).expect("a topic")) };
         let publish = Publish {
             dup: self.dup,
             delivery,
@@ -628,7 +628,7 @@ pub(crate) fn subscribe_bytes(id: u16, subscription_id: Option<u32>, asks: &[Ask
 /// Sends a packet given in the bytes of 5.0, in the client's version.
 pub(crate) fn send_v5(net: &mut Net, client: Client, bytes: &[u8]) {
     let Ok(Progress::Packet(frame)) = frame(bytes, u32::MAX) else { panic!("a whole packet") };
-    net.send(client, &decode(&frame, Version::V5, Sender::Client).unwrap());
+    net.send(client, &decode(&frame, Version::V5, Sender::Client).expect("a packet of a client"));
 }
 
 pub(crate) const SUBSCRIBE_ID: u16 = 0x7001;

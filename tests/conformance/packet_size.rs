@@ -123,3 +123,17 @@ fn a_reason_string_is_left_out_where_it_does_not_fit() {
     assert!(matches!(short, Got::ConnAck { reason: ReasonCode::TopicNameInvalid, .. }));
     assert!(!short.properties().has(PropertyId::ReasonString));
 }
+
+// [MQTT-3.14.2-3]
+#[test]
+fn a_disconnect_comes_without_its_reason_string_where_that_does_not_fit() {
+    for (bytes_max, is_told) in [(100, true), (12, false)] {
+        let mut net = net_of(1);
+        let client = Login::v5("c").packet_bytes_max(bytes_max).connect(&mut net);
+        net.send_bytes(client, &[0x36, 4, 0, 1, b'a', 0]);
+        let got = next(&mut net, client);
+        assert!(matches!(got, Got::Disconnect { reason: ReasonCode::MalformedPacket, .. }));
+        assert_eq!(got.properties().has(PropertyId::ReasonString), is_told);
+        assert!(net.is_closed(client));
+    }
+}

@@ -52,7 +52,7 @@ fn answered(net: &mut Net, user: &str, password: &str) -> (Client, ScramClient) 
     let mut scram = ScramClient::new(user, password, "nonce");
     let client = login(SCRAM_SHA_256, &scram.first()).send(net);
     let challenge = expect_auth(net, client, ReasonCode::ContinueAuthentication);
-    let answer = scram.answer(&challenge).unwrap();
+    let answer = scram.answer(&challenge).expect("a challenge to this client");
     send_auth(net, client, ReasonCode::ContinueAuthentication, SCRAM_SHA_256, &answer);
     (client, scram)
 }
@@ -62,7 +62,7 @@ fn connected(net: &mut Net, user: &str) -> Client {
     let got = next(net, client);
     assert!(matches!(got, Got::ConnAck { reason: ReasonCode::Success, .. }), "{got:?}");
     assert_eq!(got.properties().text(PropertyId::AuthenticationMethod), Some(SCRAM_SHA_256));
-    assert!(scram.verify(got.properties().binary(PropertyId::AuthenticationData).unwrap()));
+    assert!(scram.verify(got.properties().binary(PropertyId::AuthenticationData).expect("the proof of the server")));
     client
 }
 
@@ -71,12 +71,12 @@ fn answered_again(net: &mut Net, client: Client, user: &str, password: &str) -> 
     let mut scram = ScramClient::new(user, password, "again");
     send_auth(net, client, ReasonCode::ReAuthenticate, SCRAM_SHA_256, &scram.first());
     let challenge = expect_auth(net, client, ReasonCode::ContinueAuthentication);
-    let answer = scram.answer(&challenge).unwrap();
+    let answer = scram.answer(&challenge).expect("a challenge to this client");
     send_auth(net, client, ReasonCode::ContinueAuthentication, SCRAM_SHA_256, &answer);
     scram
 }
 
-// [MQTT-3.2.0-1]
+// [MQTT-3.2.0-1] [MQTT-4.12.0-2] [MQTT-4.12.0-5]
 #[test]
 fn who_proves_his_password_comes_in_and_the_server_proves_that_it_knows_him() {
     for shards in [1, 3] {
@@ -90,6 +90,7 @@ fn who_proves_his_password_comes_in_and_the_server_proves_that_it_knows_him() {
     }
 }
 
+// [MQTT-4.12.0-4]
 #[test]
 fn a_wrong_password_and_an_unknown_user_are_refused_alike() {
     for (user, password) in [("alice", "wrong"), ("nobody", "wrong")] {
@@ -103,6 +104,7 @@ fn a_wrong_password_and_an_unknown_user_are_refused_alike() {
     }
 }
 
+// [MQTT-4.12.0-1]
 #[test]
 fn a_method_that_the_broker_does_not_have_is_refused() {
     let mut net = net(1);
@@ -148,6 +150,7 @@ fn an_answer_by_another_method_is_refused() {
     expect_closed(&mut net, client);
 }
 
+// [MQTT-4.12.1-1]
 #[test]
 fn a_client_proves_itself_again_while_its_messages_go_on() {
     for shards in [1, 3] {
@@ -168,6 +171,7 @@ fn a_client_proves_itself_again_while_its_messages_go_on() {
     }
 }
 
+// [MQTT-4.12.1-2]
 #[test]
 fn who_fails_to_prove_himself_again_is_cut_off() {
     let mut net = net(1);
@@ -176,6 +180,7 @@ fn who_fails_to_prove_himself_again_is_cut_off() {
     expect_cut(&mut net, client, ReasonCode::NotAuthorized);
 }
 
+// [MQTT-4.12.0-3] [MQTT-4.12.0-7] [MQTT-4.12.1-1]
 #[test]
 fn an_auth_that_does_not_fit_ends_the_connection() {
     // Continue without an exchange; another method; AUTH of who came in without one.
