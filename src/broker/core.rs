@@ -284,9 +284,11 @@ impl ShardCore {
             self.on_publish(now, conn, &publish, fx)?;
             return Ok(Flow::Next);
         }
-        // The first packet's version is its own; only a CONNECT may be the first.
-        // [MQTT-3.1.0-1]
-        if phase == Phase::AwaitConnect && PacketType::of(frame.first_byte) != Some(PacketType::Connect) {
+        // The first packet's version is its own; only a CONNECT may be the first, and no other one may be, whatever is
+        // in it: what is wrong with a CONNECT cannot be said in a DISCONNECT.
+        // [MQTT-3.1.0-1] [MQTT-3.1.0-2]
+        let is_connect = PacketType::of(frame.first_byte) == Some(PacketType::Connect);
+        if (phase == Phase::AwaitConnect) != is_connect {
             return Err(ProtocolViolation::UnexpectedPacket.into());
         }
         let packet = decode(frame, version, Sender::Client)?;

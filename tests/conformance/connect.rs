@@ -65,6 +65,21 @@ fn the_first_packet_is_connect() {
     }
 }
 
+// [MQTT-3.1.0-2] One of a version that we do not know was answered by a DISCONNECT with the reason of a CONNACK.
+#[test]
+fn a_second_connect_ends_the_connection_for_being_the_second() {
+    for version in ALL_VERSIONS {
+        let mut net = net_of(1);
+        let client = Login::new(version, "c").connect(&mut net);
+        net.send_bytes(client, &connect(9, 0x02, &[b"c"]));
+        if version == Version::V5 {
+            expect_cut(&mut net, client, ReasonCode::ProtocolError);
+        } else {
+            expect_closed(&mut net, client);
+        }
+    }
+}
+
 // [MQTT-3.1.0-2]
 #[test]
 fn a_second_connect_ends_the_connection() {
