@@ -33,6 +33,7 @@ impl ShardCore {
             method: method.into(),
             exchange: Some(exchange),
             rounds: 0,
+            check: 0,
             ends_at: Timestamp::NEVER,
         }));
         let data = connect.properties.binary(PropertyId::AuthenticationData).unwrap_or_default();

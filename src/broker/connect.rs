@@ -2,7 +2,7 @@
 
 use super::connection::Authentication;
 use super::core::{Flow, ShardCore};
-use super::effects::{Effects, Event};
+use super::effects::{CheckId, Effects, Event};
 use super::mesh::MeshMessage;
 use super::message::{Draft, Parts};
 use super::record::Record;
@@ -53,14 +53,17 @@ impl ShardCore {
         match self.guard.connect(&credentials) {
             Answer::Now(verdict) => self.act_on(now, conn, connect, verdict, fx),
             Answer::Later(check) => {
+                self.checks_asked += 1;
+                let serial = self.checks_asked;
                 self.connections[conn].authentication = Some(Box::new(Authentication {
                     connect: whole.into(),
                     method: Box::default(),
                     exchange: None,
                     rounds: 0,
+                    check: serial,
                     ends_at: Timestamp::NEVER,
                 }));
-                fx.checks.push((conn, check));
+                fx.checks.push((CheckId { conn, serial }, check));
             }
         }
         Ok(Flow::Next)
@@ -97,9 +100,11 @@ impl ShardCore {
         connection.alias_max = alias_max.min(self.options.outbound_topic_alias_max);
     }
 
-    pub(super) fn on_verdict(&mut self, now: Timestamp, conn: ConnId, verdict: Verdict, fx: &mut Effects) {
+    pub(super) fn on_verdict(&mut self, now: Timestamp, check: CheckId, verdict: Verdict, fx: &mut Effects) {
+        let CheckId { conn, serial } = check;
         let Some(connection) = self.connections.get_mut(conn) else { return };
-        let Some(authentication) = connection.authentication.take() else { return };
+        let awaited = |authentication: &mut Box<Authentication>| authentication.check == serial;
+        let Some(authentication) = connection.authentication.take_if(awaited) else { return };
         self.act_on_kept(now, conn, &authentication, verdict, &Accepted::default(), fx);
     }
 
@@ -342,10 +347,8 @@ impl ShardCore {
             self.timers.cancel(timer);
         }
         // [MQTT-3.1.3-9]
-        let discarded = session.will.on_resume().is_some();
-        if discarded && self.options.durable {
-            let session = self.sessions.reference(slot);
-            self.record(Record::WillGone { session }, fx);
+        if session.will.on_resume().is_some() {
+            self.record_of(slot, fx, |session| Record::WillGone { session });
         }
         self.arm_will(now, slot, connect.will.as_ref(), fx);
         self.tell_share_homes(slot, true, fx);
@@ -374,10 +377,7 @@ impl ShardCore {
         let message = Draft::write(now, &parts, &mut scratch).message();
         self.scratch = scratch;
         let delay_secs = will.properties.four_byte(PropertyId::WillDelayInterval).unwrap_or(0);
-        if self.options.durable {
-            let session = self.sessions.reference(slot);
-            self.record(Record::Will { session, message: message.clone(), delay_secs }, fx);
-        }
+        self.record_of(slot, fx, |session| Record::Will { session, message: message.clone(), delay_secs });
         let expiry_secs = will.properties.four_byte(PropertyId::MessageExpiryInterval);
         // [MQTT-3.1.2-7]
         self.sessions[slot].will.arm(WillMessage { message, expiry_secs }, delay_secs);

@@ -78,6 +78,8 @@ pub(super) struct Authentication {
     /// None where the guard's verdict is awaited.
     pub(super) exchange: Option<Box<dyn Exchange>>,
     pub(super) rounds: u32,
+    /// Of the verdict that is awaited; counted from one.
+    pub(super) check: u64,
     /// Of a re-authentication. Before CONNACK the time of the connection itself runs.
     pub(super) ends_at: Timestamp,
 }

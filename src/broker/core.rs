@@ -50,6 +50,9 @@ pub struct ShardCore {
     pub(super) records_committed: u64,
     /// Connections to be closed because their session's queue is full.
     pub(super) overfull: Vec<ConnId>,
+    /// Counts verdicts asked for, and replays begun.
+    pub(super) checks_asked: u64,
+    pub(super) replays_begun: u32,
     /// Questions for retained messages that wait for the mesh to be drained.
     pub(super) questions: Questions,
     pub(super) entropy: Entropy,
@@ -99,6 +102,8 @@ impl ShardCore {
             records_made: 0,
             records_committed: 0,
             overfull: Vec::new(),
+            checks_asked: 0,
+            replays_begun: 0,
             questions: Questions::default(),
             entropy: Entropy::new(options.secret),
             homes: RandomState::with_seeds(options.seed, 4, 5, 6),
@@ -192,7 +197,7 @@ impl ShardCore {
             Input::Opened { conn } => self.open(now, conn, fx),
             Input::Sent { conn, bytes } => self.on_sent(now, conn, bytes, fx),
             Input::Closed { conn } => self.on_closed(now, conn, fx),
-            Input::Verdict { conn, verdict } => self.on_verdict(now, conn, verdict, fx),
+            Input::Verdict { check, verdict } => self.on_verdict(now, check, verdict, fx),
             Input::Mesh { from, message } => self.on_mesh(now, from, message, fx),
             Input::MeshDrained => self.on_mesh_drained(now, fx),
             Input::Tick => self.on_tick(now, fx),

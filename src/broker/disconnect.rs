@@ -34,10 +34,8 @@ impl ShardCore {
             }
             let session = &mut self.sessions[slot];
             // [MQTT-3.14.4-3] [MQTT-3.1.2-10]
-            let discarded = session.will.on_disconnect(disconnect.reason == ReasonCode::Success).is_some();
-            if discarded && self.options.durable {
-                let session = self.sessions.reference(slot);
-                self.record(Record::WillGone { session }, fx);
+            if session.will.on_disconnect(disconnect.reason == ReasonCode::Success).is_some() {
+                self.record_of(slot, fx, |session| Record::WillGone { session });
             }
         }
         self.tell_disconnected(conn, disconnect.reason, true, fx);
@@ -253,10 +251,7 @@ impl ShardCore {
 
     /// [MQTT-3.1.2-8]: published like any other message, retained where it asks for it [MQTT-3.1.2-14] [MQTT-3.1.2-15].
     fn publish_will(&mut self, now: Timestamp, slot: u32, will: WillMessage, fx: &mut Effects) {
-        if self.options.durable {
-            let session = self.sessions.reference(slot);
-            self.record(Record::WillGone { session }, fx);
-        }
+        self.record_of(slot, fx, |session| Record::WillGone { session });
         let expires = will.expiry_secs.map_or(Timestamp::NEVER, |secs| now + Millis::from_secs(secs));
         let mut draft = Draft::expiring_at(&will.message, expires);
         self.route(now, Some(slot), &mut draft, &mut Join::new(None), fx);

@@ -22,7 +22,7 @@ pub struct Effects {
     /// Connections whose `Consumed::held` is over: give them their bytes again.
     pub resumed: Vec<ConnId>,
     /// Verdicts that take long: to be run elsewhere and answered by `Input::Verdict`.
-    pub checks: Vec<(ConnId, Box<dyn Check>)>,
+    pub checks: Vec<(CheckId, Box<dyn Check>)>,
     pub events: Vec<Event>,
 }
 
@@ -42,6 +42,14 @@ impl Effects {
             && self.checks.is_empty()
             && self.events.is_empty()
     }
+}
+
+/// Which CONNECT a verdict is about. One that comes late cannot let in another client that has the connection's
+/// identifier by then.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct CheckId {
+    pub conn: ConnId,
+    pub(super) serial: u64,
 }
 
 /// For the log: never one per message.

@@ -1,5 +1,6 @@
 //! What can happen to a shard.
 
+use super::effects::CheckId;
 use super::mesh::MeshMessage;
 use crate::access::Verdict;
 use crate::base::{ConnId, ShardId};
@@ -33,7 +34,7 @@ pub enum Input<'a> {
     },
     /// The answer to one of `Effects::checks`.
     Verdict {
-        conn: ConnId,
+        check: CheckId,
         verdict: Verdict,
     },
     Mesh {

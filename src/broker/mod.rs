@@ -26,7 +26,7 @@ mod subscribe;
 mod timers;
 
 pub use self::core::{Fullest, ShardCore};
-pub use effects::{Effects, Event};
+pub use effects::{CheckId, Effects, Event};
 pub use input::{Consumed, Input};
 pub use mesh::{MeshMessage, RetainedQuestion, ShareDelivery, Token};
 pub use message::{Message, MessageHeader};

@@ -72,17 +72,16 @@ impl Questions {
 }
 
 impl ShardCore {
-    pub(super) fn new_replay(&mut self, slot: u32, filter: TopicFilter<'_>, options: SubscriptionOptions) -> Replay {
+    pub(super) fn new_replay(&mut self, filter: TopicFilter<'_>, options: SubscriptionOptions) -> Replay {
         let (shard, last_shard) = if filter.has_wildcard() {
             (0, self.options.shards - 1)
         } else {
             let home = self.home(self.topic_hash(filter.as_str())).index();
             (home, home)
         };
-        let rare = self.sessions[slot].rare_mut();
-        rare.next_replay = rare.next_replay.wrapping_add(1);
+        self.replays_begun = self.replays_begun.wrapping_add(1);
         Replay {
-            id: rare.next_replay,
+            id: self.replays_begun,
             filter: filter.as_str().into(),
             options,
             shard,

@@ -47,7 +47,6 @@ pub(super) struct WillMessage {
 pub(super) struct Rare {
     pub(super) shares: Vec<Membership>,
     pub(super) replays: std::collections::VecDeque<Replay>,
-    pub(super) next_replay: u32,
 }
 
 impl Rare {

@@ -117,7 +117,7 @@ impl ShardCore {
                 RetainHandling::SendIfNew => is_new,
                 RetainHandling::DoNotSend => false,
             };
-            return Ok(wants_retained.then(|| self.new_replay(slot, filter, options)));
+            return Ok(wants_retained.then(|| self.new_replay(filter, options)));
         };
         // A shared subscription gets no retained messages when it is made. (MQTT 5.0, 4.8.2)
         self.subscribe_shared(slot, group, filter, options, join, fx);

@@ -32,4 +32,5 @@ mod shared;
 mod smoke;
 mod subscribe;
 mod unsubscribe;
+mod verdict;
 mod will;

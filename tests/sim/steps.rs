@@ -193,12 +193,11 @@ impl World {
     pub fn run(&mut self, job: Job) {
         match job {
             Job::Open(wire) => self.attach(wire),
-            Job::Verdict(wire, verdict) => {
-                if let Some(conn) = self.wires[wire].conn {
-                    let shard = self.wires[wire].shard;
-                    self.note(|| format!("wire {wire} gets its verdict"));
-                    self.call(shard, Input::Verdict { conn, verdict }, Cause::Other);
-                }
+            // It comes whoever has the connection's identifier by then.
+            Job::Verdict(wire, check, verdict) => {
+                let shard = self.wires[wire].shard;
+                self.note(|| format!("wire {wire} gets its verdict"));
+                self.call(shard, Input::Verdict { check, verdict }, Cause::Other);
             }
             Job::Closed(wire) => {
                 let moving = self.jobs.iter().any(|job| matches!(job, Job::Open(other) if *other == wire));

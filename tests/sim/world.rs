@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use thrum::access::Verdict;
 use thrum::base::{ConnId, ShardId, Timestamp};
-use thrum::broker::{Consumed, Effects, Event, Input, MeshMessage, Record, ShardCore};
+use thrum::broker::{CheckId, Consumed, Effects, Event, Input, MeshMessage, Record, ShardCore};
 use thrum::mqtt::{
     AckType, Delivery, Frame, Packet, Progress, PropertyId, PropertyValue, ReasonCode, Sender, Version, decode, frame,
 };
@@ -69,7 +69,7 @@ pub enum Cause {
 pub enum Job {
     Open(usize),
     Closed(usize),
-    Verdict(usize, Verdict),
+    Verdict(usize, CheckId, Verdict),
 }
 
 #[derive(Debug)]
@@ -365,9 +365,9 @@ impl World {
                 self.wires[wire].held = false;
             }
         }
-        for (conn, check) in fx.checks.drain(..) {
-            if let Some(wire) = self.shards[shard].conns[conn.0 as usize] {
-                self.jobs.push(Job::Verdict(wire, check.run()));
+        for (id, check) in fx.checks.drain(..) {
+            if let Some(wire) = self.shards[shard].conns[id.conn.0 as usize] {
+                self.jobs.push(Job::Verdict(wire, id, check.run()));
             }
         }
         self.shards[shard].fx = fx;
