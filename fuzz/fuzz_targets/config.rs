@@ -74,6 +74,7 @@ fn options(script: &mut Script<'_>) -> Options {
         retained_messages_max: number(script, 10_000_000) as usize,
         retained_bytes_max: number(script, 4 << 30) as usize,
         share_choice: script.pick(&[Choice::RoundRobin, Choice::LeastInFlight, Choice::StickyTopic]),
+        response_information: None,
         validate_payload_format: flags & 4 != 0,
     }
 }
