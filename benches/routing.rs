@@ -246,10 +246,35 @@ fn shared(criterion: &mut Criterion) {
     }
 }
 
+/// The yardstick: one read that depends on the one before, anywhere in as much memory as a million filters take. What a
+/// cold look-up costs is so many of these.
+fn dependent_read(criterion: &mut Criterion) {
+    const LINES: usize = 77_000_000 / 64;
+    let mut order: Vec<u32> = (0..LINES as u32).collect();
+    let mut state = 7u64;
+    for at in (1..LINES).rev() {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        order.swap(at, (state >> 33) as usize % (at + 1));
+    }
+    // One round through all lines, each holding the place of the next.
+    let mut lines = vec![[0u32; 16]; LINES];
+    for pair in order.windows(2) {
+        lines[pair[0] as usize][0] = pair[1];
+    }
+    lines[order[LINES - 1] as usize][0] = order[0];
+    let mut at = 0;
+    criterion.bench_function("yardstick/dependent read in 77 MB", |bencher| {
+        bencher.iter(|| {
+            at = lines[at as usize][0];
+            at
+        });
+    });
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(20).warm_up_time(std::time::Duration::from_millis(500))
         .measurement_time(std::time::Duration::from_secs(2));
-    targets = exact, wildcard, wildcard_forked, fan_out, interest, retained, shared
+    targets = dependent_read, exact, wildcard, wildcard_forked, fan_out, interest, retained, shared
 }
 criterion_main!(benches);
