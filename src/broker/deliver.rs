@@ -109,24 +109,21 @@ impl ShardCore {
     /// Gives the message a packet identifier and sends it. The window has room.
     fn send_in_window(&mut self, now: Timestamp, slot: u32, conn: ConnId, outgoing: Outgoing, fx: &mut Effects) {
         let kind = if outgoing.qos == QoS::AtLeastOnce { SendQos::AtLeastOnce } else { SendQos::ExactlyOnce };
-        let (ids, retain, message) = (outgoing.ids.clone(), outgoing.retain, outgoing.message.clone());
         let connection = &mut self.connections[conn];
-        if let Err(reason) = fits(now, connection, &outgoing) {
-            // [MQTT-3.1.2-25] as if it had been sent.
-            self.drop_front(slot, outgoing, reason.drop_reason(), fx);
-            return;
-        }
-        let Some(id) = self.sessions[slot].outbound.send(kind, outgoing, connection.window) else {
-            unreachable!("can_send was asked before");
-        };
-        let delivery = delivery_of(kind, id);
+        let id = self.sessions[slot].outbound.next_id();
+        let message = &outgoing.message;
         // [MQTT-3.3.1-3] whatever the flag of the PUBLISH that it came in. [MQTT-4.3.2-2] [MQTT-4.3.3-2]
-        let write = Write { delivery, dup: false, retain, ids: ids.as_slice() };
-        let body = message.body();
-        let written = write_publish(now, connection, conn, message.header(), &body, &write, &mut self.counters, fx);
-        if written == Ok(true) {
-            fx.output.attach_payload(conn, message);
+        let (delivery, ids) = (delivery_of(kind, id), outgoing.ids.as_slice());
+        let write = Write { delivery, dup: false, retain: outgoing.retain, ids };
+        let (header, body) = (message.header(), message.body());
+        match write_publish(now, connection, conn, header, &body, &write, &mut self.counters, fx) {
+            Ok(true) => fx.output.attach_payload(conn, message.clone()),
+            Ok(false) => {}
+            // [MQTT-3.1.2-25] as if it had been sent.
+            Err(reason) => return self.drop_front(slot, outgoing, reason.drop_reason(), fx),
         }
+        let sent = self.sessions[slot].outbound.send(kind, outgoing, connection.window);
+        debug_assert_eq!(sent, Some(id), "the caller asked whether it can be sent");
         self.record_of(slot, fx, |session| Record::Sent { session, packet_id: id });
     }
 
@@ -412,20 +409,6 @@ impl<'a> Write<'a> {
             subscription_ids: if version == Version::V5 { self.ids } else { &[] },
         })
     }
-}
-
-/// Whether the client can take a message that has no packet identifier yet.
-fn fits(now: Timestamp, connection: &Connection, outgoing: &Outgoing) -> Result<(), NotSent> {
-    let message = &outgoing.message;
-    let write = Write {
-        delivery: Delivery::AtLeastOnce(PacketId::MIN),
-        dup: false,
-        retain: outgoing.retain,
-        ids: outgoing.ids.as_slice(),
-    };
-    let copy = write.copy(now, connection.version, message.header())?;
-    let too_large = message.body().copy_len(&copy) > connection.packet_bytes_max as usize;
-    if too_large { Err(NotSent::TooLarge) } else { Ok(()) }
 }
 
 /// Appends a PUBLISH to a connection's output. `Ok(true)`: its payload goes by reference, and is still to be attached.

@@ -122,6 +122,11 @@ impl<M> Outbound<M> {
         self.in_flight < window && self.sent == self.in_flight && self.span() < span_max(window)
     }
 
+    /// The identifier that the next message gets: it is not in use. [MQTT-2.2.1-4]
+    pub const fn next_id(&self) -> PacketId {
+        self.next_id
+    }
+
     /// Gives the message an identifier that is not in use [MQTT-2.2.1-4] and keeps it until it is acknowledged. Ask
     /// `can_send` first: the message is dropped, and the answer is none, where it says no.
     pub fn send(&mut self, delivery: SendQos, message: M, window: u16) -> Option<PacketId> {
