@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use world::World;
 
 /// Few enough for every test run.
-const SEEDS: u64 = 8_000;
+const SEEDS: u64 = 20_000;
 const TRACE_LINES: usize = 120;
 
 struct Outcome {

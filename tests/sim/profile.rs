@@ -37,6 +37,8 @@ pub struct Profile {
     pub late_acks: usize,
     pub chunked: usize,
     pub lazy_mesh: usize,
+    /// Rings that are seldom drained, as bits of four times the sender and the receiver.
+    pub slow_rings: u64,
 }
 
 impl Profile {
@@ -104,6 +106,7 @@ impl Profile {
             late_acks: some(rng, 80),
             chunked: some(rng, 100),
             lazy_mesh: some(rng, 100),
+            slow_rings: if rng.percent(50) { rng.next() & rng.next() } else { 0 },
         }
     }
 }

@@ -91,7 +91,14 @@ impl World {
         for &from in &order {
             let length = self.rings[from][shard].len();
             let lazy = !whole && self.rng.percent(self.profile.lazy_mesh);
-            let count = if lazy { self.rng.below(length + 1) } else { length };
+            let slow = !whole && self.profile.slow_rings >> (from * 4 + shard) & 1 == 1 && !self.rng.percent(8);
+            let count = if slow {
+                0
+            } else if lazy {
+                self.rng.below(length + 1)
+            } else {
+                length
+            };
             for _ in 0..count {
                 let Some(message) = self.rings[from][shard].pop_front() else { break };
                 self.note(|| format!("shard {shard} takes {message:?} of {from}"));
