@@ -7,7 +7,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use thrum::base::ShardId;
-use thrum::mqtt::{TopicFilter, TopicName};
+use thrum::mqtt::{QoS, TopicFilter, TopicName};
 use thrum::routing::{
     Choice, FilterIndex, InterestIndex, Matches, RetainedCursor, RetainedIndex, SharedGroups, Subscriber,
     SubscriptionOptions,
@@ -19,7 +19,7 @@ static ALLOCATOR: allocator::Counting = allocator::Counting;
 const FILTERS: u32 = 1_000_000;
 
 const OPTIONS: SubscriptionOptions =
-    SubscriptionOptions { qos: 1, no_local: false, retain_as_published: false, id: None };
+    SubscriptionOptions { qos: QoS::AtLeastOnce, no_local: false, retain_as_published: false, id: None };
 
 fn exact_text(site: u32) -> String {
     format!("plant/{:03}/device/{site:07}/temperature", site % 1000)

@@ -388,7 +388,7 @@ impl ShardCore {
                     ids.extend(matches.subscription_ids(delivery));
                     let copy = Copy {
                         // [MQTT3-3.3.5-1] [MQTT-3.8.4-8]
-                        qos: draft.header().qos.min(granted(delivery.qos)),
+                        qos: draft.header().qos.min(delivery.qos),
                         // [MQTT-3.3.1-12] [MQTT-3.3.1-13]
                         retain: delivery.retain_as_published && draft.header().retain,
                         ids: &ids,
@@ -403,15 +403,6 @@ impl ShardCore {
         let receivers = matches.deliveries().len();
         (self.matches, self.ids) = (matches, ids);
         receivers
-    }
-}
-
-/// The index holds the QoS of a subscription as a number.
-pub(super) const fn granted(qos: u8) -> QoS {
-    match qos {
-        0 => QoS::AtMostOnce,
-        1 => QoS::AtLeastOnce,
-        _ => QoS::ExactlyOnce,
     }
 }
 

@@ -12,7 +12,6 @@ use super::deliver::Copy;
 use super::effects::Effects;
 use super::mesh::{MeshMessage, RetainedQuestion};
 use super::message::{Draft, Message};
-use super::publish::granted;
 use crate::base::limits::{RETAINED_PAGE_MESSAGES_MAX, RETAINED_PAGE_STEPS_MAX};
 use crate::base::{ShardId, SubscriptionId, Timestamp};
 use crate::mqtt::{QoS, TopicFilter};
@@ -130,7 +129,7 @@ impl ShardCore {
         let Some(replay) = session.rare.as_mut().and_then(|rare| rare.replays.front_mut()) else { return false };
         let Some(message) = replay.held.front() else { return false };
         let SubscriptionOptions { qos, id, no_local, .. } = replay.options;
-        let qos = message.header().qos.min(granted(qos));
+        let qos = message.header().qos.min(qos);
         let can_send = if qos == QoS::AtMostOnce { is_next || !may_queue_zero } else { can_send };
         if !room || !can_send {
             return false;
@@ -177,7 +176,7 @@ impl ShardCore {
         let Some(conn) = session.conn.filter(|&conn| self.has_room(conn)) else { return 0 };
         let window = usize::from(self.connections[conn].window);
         let granted_zero = session.rare.as_ref().and_then(|rare| rare.replays.front());
-        if granted_zero.is_some_and(|replay| replay.options.qos == 0) {
+        if granted_zero.is_some_and(|replay| replay.options.qos == QoS::AtMostOnce) {
             return RETAINED_PAGE_MESSAGES_MAX;
         }
         window.saturating_sub(session.outbound.in_flight()).min(RETAINED_PAGE_MESSAGES_MAX)

@@ -7,7 +7,7 @@ use super::effects::Effects;
 use super::mesh::{MeshMessage, ReplyTo, ShareDelivery, Token};
 use super::message::Draft;
 use super::pending::Completion;
-use super::publish::{Join, granted};
+use super::publish::Join;
 use super::session::{Membership, Outgoing, Via};
 use crate::base::{DropReason, SessionRef, ShardId, SubscriptionId, Timestamp};
 use crate::mqtt::{QoS, TopicFilter};
@@ -15,7 +15,7 @@ use crate::routing::{Choice, GroupId, GroupRef, Member, Subscriber, Subscription
 
 /// The group's own subscription: each member's options decide what he gets.
 const GROUP_OPTIONS: SubscriptionOptions =
-    SubscriptionOptions { qos: QoS::ExactlyOnce as u8, no_local: false, retain_as_published: true, id: None };
+    SubscriptionOptions { qos: QoS::ExactlyOnce, no_local: false, retain_as_published: true, id: None };
 
 impl ShardCore {
     pub(super) fn group_home(&self, group: &str, filter: TopicFilter<'_>) -> ShardId {
@@ -84,7 +84,7 @@ impl ShardCore {
         let Some((session, options, online)) = self.pick(group, draft, exclude) else {
             return self.counters.drop_message(DropReason::NoSharedMember);
         };
-        let qos = draft.header().qos.min(granted(options.qos));
+        let qos = draft.header().qos.min(options.qos);
         if qos != QoS::AtMostOnce && self.options.share_choice == Choice::LeastInFlight {
             self.groups.sent(group, session);
         }
@@ -127,7 +127,7 @@ impl ShardCore {
     ) -> bool {
         let id: Option<[SubscriptionId; 1]> = options.id.map(|id| [id]);
         let copy = Copy {
-            qos: draft.header().qos.min(granted(options.qos)),
+            qos: draft.header().qos.min(options.qos),
             retain: options.retain_as_published && draft.header().retain,
             // A copy of its own, with its own identifier. [MQTT-3.3.4-5]
             ids: id.as_ref().map_or(&[], |id| id.as_slice()),

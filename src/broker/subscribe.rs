@@ -106,7 +106,7 @@ impl ShardCore {
             return Err(ReasonCode::QuotaExceeded);
         }
         let FilterRequest { no_local, retain_as_published, .. } = *request;
-        let options = SubscriptionOptions { qos: request.qos as u8, no_local, retain_as_published, id };
+        let options = SubscriptionOptions { qos: request.qos, no_local, retain_as_published, id };
         self.record_subscribed(slot, request.filter, options, fx);
         let Some(group) = group else {
             let is_new = self.subscribe_plain(slot, filter, options, join, fx);

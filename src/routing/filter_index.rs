@@ -178,12 +178,13 @@ mod tests {
     use crate::routing::SubscriberKind;
 
     use super::*;
+    use crate::mqtt::QoS;
 
     const PLAIN: SubscriptionOptions =
-        SubscriptionOptions { qos: 0, no_local: false, retain_as_published: false, id: None };
+        SubscriptionOptions { qos: QoS::AtMostOnce, no_local: false, retain_as_published: false, id: None };
 
     fn options(qos: u8, id: u32) -> SubscriptionOptions {
-        SubscriptionOptions { qos, id: SubscriptionId::new(id), ..PLAIN }
+        SubscriptionOptions { qos: QoS::from_u8(qos).unwrap(), id: SubscriptionId::new(id), ..PLAIN }
     }
 
     fn filter(text: &str) -> TopicFilter<'_> {
@@ -200,7 +201,7 @@ mod tests {
         for delivery in scratch.deliveries() {
             let mut ids: Vec<u32> = scratch.subscription_ids(delivery).map(SubscriptionId::get).collect();
             ids.sort_unstable();
-            let merged = (delivery.qos, delivery.retain_as_published, ids);
+            let merged = (delivery.qos as u8, delivery.retain_as_published, ids);
             assert!(outcome.insert(delivery.subscriber, merged).is_none(), "two deliveries to one subscriber");
         }
         outcome
@@ -312,7 +313,7 @@ mod tests {
                 continue;
             }
             let (qos, retain, ids) = outcome.entry(who).or_insert((0, false, Vec::new()));
-            *qos = options.qos.max(*qos);
+            *qos = (options.qos as u8).max(*qos);
             *retain |= options.retain_as_published;
             ids.extend(options.id.map(SubscriptionId::get));
             ids.sort_unstable();
@@ -333,6 +334,7 @@ mod tests {
                 let who = Subscriber::session(slot);
                 let first = !model.keys().any(|(other, _)| *other == text);
                 if subscribe {
+                    let qos = QoS::from_u8(qos).unwrap();
                     let options = SubscriptionOptions { qos, no_local, retain_as_published, id: SubscriptionId::new(id) };
                     let done = index.subscribe(filter(&text), who, options);
                     prop_assert_eq!((done.first, done.replaced), (first, model.insert((text, slot), options)));

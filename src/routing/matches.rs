@@ -3,6 +3,7 @@
 use hashbrown::HashTable;
 
 use crate::base::SubscriptionId;
+use crate::mqtt::QoS;
 
 use super::subscriber::{Subscriber, Subscription};
 use super::subscriber_lists::{SubscriberLists, Subscribers};
@@ -18,7 +19,7 @@ const NO_MORE: u32 = u32::MAX;
 pub struct Delivery {
     pub subscriber: Subscriber,
     /// The highest of the matching subscriptions. [MQTT-3.3.4-2]
-    pub qos: u8,
+    pub qos: QoS,
     /// If any of the matching subscriptions asks for it.
     pub retain_as_published: bool,
     id: Option<SubscriptionId>,

@@ -208,9 +208,10 @@ mod tests {
     use crate::base::ShardId;
 
     use super::*;
+    use crate::mqtt::QoS;
 
     const OPTIONS: SubscriptionOptions =
-        SubscriptionOptions { qos: 1, no_local: false, retain_as_published: false, id: None };
+        SubscriptionOptions { qos: QoS::AtLeastOnce, no_local: false, retain_as_published: false, id: None };
 
     fn session(slot: u32) -> SessionRef {
         SessionRef { shard: ShardId::new(0), slot, generation: 1 }
@@ -230,9 +231,10 @@ mod tests {
         assert_eq!(groups.name_and_filter(one.group), Some(("g", "/a")));
         assert_eq!(groups.find("g", filter("a")), Some(other.group));
         assert_eq!(groups.find("h", filter("b")), None);
-        let again = groups.join("g", filter("a"), session(1), SubscriptionOptions { qos: 2, ..OPTIONS }, true);
+        let again =
+            groups.join("g", filter("a"), session(1), SubscriptionOptions { qos: QoS::ExactlyOnce, ..OPTIONS }, true);
         assert_eq!(again, Joined { group: other.group, first: false, replaced: true });
-        assert_eq!(groups.members(other.group)[0].options.qos, 2);
+        assert_eq!(groups.members(other.group)[0].options.qos, QoS::ExactlyOnce);
     }
 
     #[test]

@@ -170,9 +170,10 @@ mod tests {
     use crate::base::ShardId;
 
     use super::*;
+    use crate::mqtt::QoS;
 
     const OPTIONS: SubscriptionOptions =
-        SubscriptionOptions { qos: 1, no_local: false, retain_as_published: false, id: None };
+        SubscriptionOptions { qos: QoS::AtLeastOnce, no_local: false, retain_as_published: false, id: None };
 
     fn session(slot: u32) -> SessionRef {
         SessionRef { shard: ShardId::new(slot as usize % 3), slot, generation: 1 }

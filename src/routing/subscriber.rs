@@ -2,6 +2,7 @@
 
 use crate::base::SubscriptionId;
 use crate::base::limits::SUBSCRIPTION_ID_MAX;
+use crate::mqtt::QoS;
 
 use super::hash::spread;
 use super::keyed_vec::Keyed;
@@ -59,8 +60,7 @@ impl Subscriber {
 /// What a subscription asks for. [MQTT-3.8.3-3]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SubscriptionOptions {
-    /// 0, 1 or 2.
-    pub qos: u8,
+    pub qos: QoS,
     pub no_local: bool,
     pub retain_as_published: bool,
     pub id: Option<SubscriptionId>,
@@ -77,8 +77,7 @@ const _: () = assert!(SUBSCRIPTION_ID_MAX < 1 << QOS_SHIFT);
 
 impl PackedOptions {
     pub(super) fn new(options: SubscriptionOptions) -> Self {
-        debug_assert!(options.qos <= 2);
-        let mut word = options.id.map_or(0, SubscriptionId::get) | u32::from(options.qos & 3) << QOS_SHIFT;
+        let mut word = options.id.map_or(0, SubscriptionId::get) | (options.qos as u32) << QOS_SHIFT;
         if options.no_local {
             word |= NO_LOCAL;
         }
@@ -88,8 +87,12 @@ impl PackedOptions {
         Self(word)
     }
 
-    pub(super) const fn qos(self) -> u8 {
-        (self.0 >> QOS_SHIFT & 3) as u8
+    pub(super) const fn qos(self) -> QoS {
+        match self.0 >> QOS_SHIFT & 3 {
+            0 => QoS::AtMostOnce,
+            1 => QoS::AtLeastOnce,
+            _ => QoS::ExactlyOnce,
+        }
     }
 
     pub(super) const fn no_local(self) -> bool {
@@ -145,7 +148,7 @@ mod tests {
 
     #[test]
     fn options_survive_their_packing() {
-        for qos in 0..=2 {
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
             for flags in 0..4 {
                 for id in [0, 1, SUBSCRIPTION_ID_MAX] {
                     let options = SubscriptionOptions {
