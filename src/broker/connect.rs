@@ -51,7 +51,7 @@ impl ShardCore {
             Credentials { client_id: connect.client_id, user_name: connect.user_name, password: connect.password };
         // [MQTT-3.1.4-2]
         match self.guard.connect(&credentials) {
-            Answer::Now(verdict) => self.act_on(now, conn, connect, verdict, fx),
+            Answer::Now(verdict) => self.act_on(now, conn, connect, verdict, &Accepted::default(), fx),
             Answer::Later(check) => {
                 self.checks_asked += 1;
                 let serial = self.checks_asked;
@@ -120,16 +120,21 @@ impl ShardCore {
     ) {
         let Ok(Progress::Packet(frame)) = frame(&kept.connect, u32::MAX) else { return };
         let Ok(Packet::Connect(connect)) = decode(&frame, Version::V5, Sender::Client) else { return };
-        match verdict {
-            Verdict::Accept(identity) => self.accept(now, conn, &connect, identity, accepted, fx),
-            Verdict::Refuse(denial) => self.refuse(now, conn, connect.client_id, denial_reason(denial), fx),
-        }
+        self.act_on(now, conn, &connect, verdict, accepted, fx);
         self.release_held(conn, fx);
     }
 
-    fn act_on(&mut self, now: Timestamp, conn: ConnId, connect: &Connect<'_>, verdict: Verdict, fx: &mut Effects) {
+    fn act_on(
+        &mut self,
+        now: Timestamp,
+        conn: ConnId,
+        connect: &Connect<'_>,
+        verdict: Verdict,
+        accepted: &Accepted<'_>,
+        fx: &mut Effects,
+    ) {
         match verdict {
-            Verdict::Accept(identity) => self.accept(now, conn, connect, identity, &Accepted::default(), fx),
+            Verdict::Accept(identity) => self.accept(now, conn, connect, identity, accepted, fx),
             Verdict::Refuse(denial) => self.refuse(now, conn, connect.client_id, denial_reason(denial), fx),
         }
     }

@@ -35,18 +35,15 @@ impl ShardCore {
         fx: &mut Effects,
     ) {
         let joined = self.groups.join(group, filter, session, options, online);
-        let id = match joined.first {
-            true => Some(self.index.subscribe(filter, Subscriber::group(joined.group), GROUP_OPTIONS)),
-            false => None,
+        let (id, is_first) = if joined.first {
+            let subscribed = self.index.subscribe(filter, Subscriber::group(joined.group), GROUP_OPTIONS);
+            (Some(subscribed.filter), subscribed.first)
+        } else {
+            // The group is there; the shards may still be hearing of its filter.
+            (self.index.find(filter), false)
         };
-        match id {
-            Some(subscribed) => self.await_interest(subscribed.filter, filter, subscribed.first, join, fx),
-            None => {
-                // The group is there; the shards may still be hearing of its filter.
-                if let Some(id) = self.index.find(filter) {
-                    self.await_interest(id, filter, false, join, fx);
-                }
-            }
+        if let Some(id) = id {
+            self.await_interest(id, filter, is_first, join, fx);
         }
     }
 
