@@ -11,11 +11,11 @@ use super::input::{Consumed, Input};
 use super::mesh::{MeshMessage, ReplyTo, Token};
 use super::message::Draft;
 use super::options::{OptionError, Options};
+use super::pending::Join;
 use super::pending::{Completion, PendingTable};
-use super::publish::Join;
 use super::record::Record;
-use super::replay::Questions;
-use super::retain::Retained;
+
+use super::retained::{Questions, Retained};
 use super::session::Sessions;
 use super::timers::{TimerKey, TimerWheel};
 use crate::access::Guard;

@@ -7,7 +7,7 @@ use super::effects::Effects;
 use super::mesh::MeshMessage;
 use super::message::{Draft, MessageHeader};
 use super::pending::Completion;
-use super::publish::Join;
+use super::pending::Join;
 use super::record::Record;
 use super::session::{Ids, Outgoing, Session, Via};
 use crate::base::limits::PAYLOAD_COPY_BYTES_MAX;

@@ -3,7 +3,7 @@
 use super::core::ShardCore;
 use super::effects::{Effects, Event};
 use super::message::Draft;
-use super::publish::Join;
+use super::pending::Join;
 use super::record::Record;
 use super::session::{Outgoing, WillMessage};
 use super::timers::TimerKey;

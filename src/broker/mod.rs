@@ -20,6 +20,7 @@ mod publish;
 mod record;
 mod replay;
 mod retain;
+mod retained;
 mod session;
 mod share;
 mod subscribe;

@@ -4,7 +4,7 @@
 use slab::Slab;
 
 use super::mesh::{ReplyTo, Token};
-use super::replay::Replay;
+use super::retained::Replay;
 use crate::base::SessionRef;
 use crate::mqtt::{PacketId, ReasonCode};
 use crate::routing::FilterId;
@@ -79,5 +79,41 @@ impl PendingTable {
 
     pub(super) fn len(&self) -> usize {
         self.entries.len()
+    }
+}
+
+/// What has to be stored before something may be acknowledged; asked for as the message goes out.
+#[derive(Debug)]
+pub(super) struct Join {
+    completion: Option<Completion>,
+    token: Option<Token>,
+}
+
+impl Join {
+    /// `None`: nobody waits.
+    pub(super) const fn new(completion: Option<Completion>) -> Self {
+        Self { completion, token: None }
+    }
+
+    /// One more thing to wait for.
+    pub(super) fn wait(&mut self, pending: &mut PendingTable) -> Option<Token> {
+        match (self.token, self.completion.take()) {
+            (Some(token), _) => pending.add_one(token),
+            (None, Some(completion)) => self.token = Some(pending.insert(1, completion)),
+            (None, None) => {}
+        }
+        self.token
+    }
+
+    /// What is due at once, because nothing was waited for.
+    pub(super) fn unawaited(self) -> Option<Completion> {
+        if self.token.is_none() { self.completion } else { None }
+    }
+
+    pub(super) fn completion_mut<'a>(&'a mut self, pending: &'a mut PendingTable) -> Option<&'a mut Completion> {
+        match self.token {
+            Some(token) => pending.completion_mut(token),
+            None => self.completion.as_mut(),
+        }
     }
 }

@@ -3,9 +3,9 @@
 use super::core::ShardCore;
 use super::deliver::Copy;
 use super::effects::{Effects, Event};
-use super::mesh::{MeshMessage, Token};
+use super::mesh::MeshMessage;
 use super::message::{Draft, Parts};
-use super::pending::{Completion, PendingTable};
+use super::pending::{Completion, Join};
 use super::record::Record;
 use crate::access::Identity;
 use crate::base::limits::PACKET_IDS_MAX;
@@ -16,37 +16,6 @@ use crate::mqtt::{
 };
 use crate::routing::{Subscriber, SubscriberKind};
 use crate::session::{AckKind, AliasError, Received};
-
-/// What has to be stored before something may be acknowledged; asked for as the message goes out.
-#[derive(Debug)]
-pub(super) struct Join {
-    completion: Option<Completion>,
-    token: Option<Token>,
-}
-
-impl Join {
-    /// `None`: nobody waits.
-    pub(super) const fn new(completion: Option<Completion>) -> Self {
-        Self { completion, token: None }
-    }
-
-    /// One more thing to wait for.
-    pub(super) fn wait(&mut self, pending: &mut PendingTable) -> Option<Token> {
-        match (self.token, self.completion.take()) {
-            (Some(token), _) => pending.add_one(token),
-            (None, Some(completion)) => self.token = Some(pending.insert(1, completion)),
-            (None, None) => {}
-        }
-        self.token
-    }
-
-    pub(super) fn completion_mut<'a>(&'a mut self, pending: &'a mut PendingTable) -> Option<&'a mut Completion> {
-        match self.token {
-            Some(token) => pending.completion_mut(token),
-            None => self.completion.as_mut(),
-        }
-    }
-}
 
 impl ShardCore {
     #[inline]
@@ -267,7 +236,7 @@ impl ShardCore {
 
     /// Everything that has to be waited for is asked for; with nothing to wait for, it is done.
     pub(super) fn finish(&mut self, now: Timestamp, join: Join, fx: &mut Effects) {
-        if let (None, Some(completion)) = (join.token, join.completion) {
+        if let Some(completion) = join.unawaited() {
             self.complete(now, completion, fx);
         }
     }

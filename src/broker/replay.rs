@@ -12,63 +12,11 @@ use super::deliver::Copy;
 use super::effects::Effects;
 use super::mesh::{MeshMessage, RetainedQuestion};
 use super::message::{Draft, Message};
+use super::retained::{Asked, Replay};
 use crate::base::limits::{RETAINED_PAGE_MESSAGES_MAX, RETAINED_PAGE_STEPS_MAX};
 use crate::base::{ShardId, SubscriptionId, Timestamp};
 use crate::mqtt::{QoS, TopicFilter};
 use crate::routing::{RetainedCursor, SubscriptionOptions};
-
-/// One subscription's way through the retained messages.
-#[derive(Clone, PartialEq, Debug)]
-pub(super) struct Replay {
-    id: u32,
-    filter: Box<str>,
-    options: SubscriptionOptions,
-    /// The shard that is asked, and the last one to ask.
-    shard: usize,
-    last_shard: usize,
-    cursor: RetainedCursor,
-    is_asked: bool,
-    /// Fetched, and waiting for room.
-    held: VecDeque<Message>,
-}
-
-impl Replay {
-    pub(super) fn filter(&self) -> TopicFilter<'_> {
-        TopicFilter::trusted(&self.filter)
-    }
-
-    /// Goes on to the next shard. False: there is none.
-    fn next_shard(&mut self) -> bool {
-        self.shard += 1;
-        self.cursor = RetainedCursor::default();
-        self.shard <= self.last_shard
-    }
-}
-
-/// A question on its way through the answering shard.
-#[derive(Debug)]
-pub(super) struct Asked {
-    from: ShardId,
-    question: RetainedQuestion,
-}
-
-/// Questions that wait for the mesh to be drained.
-#[derive(Debug, Default)]
-pub(super) struct Questions {
-    waiting: VecDeque<Asked>,
-    /// So many, from the front, came before the draining that is under way.
-    ready: usize,
-}
-
-impl Questions {
-    pub(super) fn push(&mut self, from: ShardId, question: RetainedQuestion) {
-        self.waiting.push_back(Asked { from, question });
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.waiting.len()
-    }
-}
 
 impl ShardCore {
     pub(super) fn new_replay(&mut self, filter: TopicFilter<'_>, options: SubscriptionOptions) -> Replay {

@@ -4,18 +4,10 @@ use super::core::ShardCore;
 use super::effects::Effects;
 use super::mesh::MeshMessage;
 use super::message::{Draft, Message};
-use super::publish::Join;
+use super::pending::Join;
 use super::record::Record;
 use crate::base::Refusal;
 use crate::mqtt::QoS;
-use crate::routing::RetainedIndex;
-
-/// The retained messages of a shard, and what they hold.
-#[derive(Debug, Default)]
-pub(super) struct Retained {
-    pub(super) index: RetainedIndex<Message>,
-    pub(super) bytes: usize,
-}
 
 impl ShardCore {
     /// Takes a message with RETAIN to the home of its topic.

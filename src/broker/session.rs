@@ -5,7 +5,7 @@ use slab::Slab;
 use triomphe::ThinArc;
 
 use super::message::Message;
-use super::replay::Replay;
+use super::retained::Replay;
 use super::timers::TimerId;
 use crate::base::{ConnId, SessionRef, ShardId, SubscriptionId, Timestamp};
 use crate::mqtt::QoS;

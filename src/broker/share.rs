@@ -7,7 +7,7 @@ use super::effects::Effects;
 use super::mesh::{MeshMessage, ReplyTo, ShareDelivery, Token};
 use super::message::Draft;
 use super::pending::Completion;
-use super::publish::Join;
+use super::pending::Join;
 use super::session::{Membership, Outgoing, Via};
 use crate::base::{DropReason, SessionRef, ShardId, SubscriptionId, Timestamp};
 use crate::mqtt::{QoS, TopicFilter};

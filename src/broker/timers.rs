@@ -240,7 +240,7 @@ mod tests {
         let far = Millis(REACH_TICKS * TICK_MILLIS * 2);
         wheel.set(start + far, TimerKey::Session(1));
         wheel.advance(Timestamp(far.0 - TICK_MILLIS));
-        assert_eq!(drain(&mut wheel), []);
+        assert!(drain(&mut wheel).is_empty());
         wheel.advance(Timestamp(far.0));
         assert_eq!(drain(&mut wheel), [1]);
     }

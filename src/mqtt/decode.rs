@@ -4,11 +4,12 @@ use super::error::{Error, Malformed, ProtocolViolation, Unsupported};
 use super::frame::{Frame, PacketType};
 use super::packet::{
     Ack, AckType, Auth, ConnAck, Connect, Delivery, Disconnect, FilterRequest, Packet, PacketId, Publish, QoS,
-    RetainHandling, Sender, SubAck, Subscribe, UnsubAck, Unsubscribe, Version, Will,
+    RetainHandling, SubAck, Subscribe, UnsubAck, Unsubscribe, Will,
 };
 use super::properties::{Place, Properties, PropertyId};
 use super::reason::ReasonCode;
 use super::topic::{SharedFilter, TopicError, TopicName};
+use super::version::{Sender, Version};
 use super::wire::Reader;
 
 /// Reads the packet of `frame`. A CONNECT tells its own version; for all others it is that of the connection.

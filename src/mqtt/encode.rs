@@ -1,11 +1,10 @@
 //! From a packet to bytes, appended to the caller's buffer.
 
 use super::frame::PacketType;
-use super::packet::{
-    AckType, Connect, Delivery, Packet, PacketId, Publish, QoS, Subscribe, Unsubscribe, Version, Will,
-};
+use super::packet::{AckType, Connect, Delivery, Packet, PacketId, Publish, QoS, Subscribe, Unsubscribe, Will};
 use super::properties::Properties;
 use super::reason::ReasonCode;
+use super::version::Version;
 use super::wire::{put_binary, put_fixed_header, variable_byte_integer_len};
 use crate::base::limits::FIXED_HEADER_BYTES_MAX;
 

@@ -12,6 +12,7 @@ mod properties;
 mod publish_body;
 mod reason;
 mod topic;
+mod version;
 mod wire;
 
 pub use decode::{answer_version, decode, decode_publish};
@@ -20,9 +21,10 @@ pub use error::{Error, Malformed, ProtocolViolation, Unsupported};
 pub use frame::{Frame, PacketType, Progress, frame};
 pub use packet::{
     Ack, AckType, Auth, ConnAck, Connect, Delivery, Disconnect, FilterRequest, Packet, PacketId, Publish, QoS,
-    RetainHandling, Sender, SubAck, Subscribe, UnsubAck, Unsubscribe, Version, Will,
+    RetainHandling, SubAck, Subscribe, UnsubAck, Unsubscribe, Will,
 };
 pub use properties::{Place, Properties, Property, PropertyBuffer, PropertyId, PropertyValue};
 pub use publish_body::{BodyLayout, PublishBody, PublishCopy, TopicAlias};
 pub use reason::ReasonCode;
 pub use topic::{SharedFilter, TopicError, TopicFilter, TopicName};
+pub use version::{Sender, Version};

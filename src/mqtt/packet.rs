@@ -6,24 +6,11 @@ use std::num::NonZeroU16;
 use super::properties::Properties;
 use super::reason::ReasonCode;
 use super::topic::{SharedFilter, TopicName};
+use super::version::Version;
 use super::wire::{Reader, put_binary};
 
 /// [MQTT-2.2.1-3]
 pub type PacketId = NonZeroU16;
-
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Version {
-    V3_1,
-    V3_1_1,
-    V5,
-}
-
-/// Who sent a packet.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Sender {
-    Client,
-    Server,
-}
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
 #[repr(u8)]

@@ -2,7 +2,7 @@
 //! bytes themselves, with a bit per property that is there.
 
 use super::error::{Error, Malformed, ProtocolViolation};
-use super::packet::Sender;
+use super::version::Sender;
 use super::wire::{Reader, put_binary, put_variable_byte_integer, variable_byte_integer_len};
 use crate::base::SubscriptionId;
 

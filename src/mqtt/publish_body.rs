@@ -10,9 +10,10 @@
 //! once, and serves every version at once.
 
 use super::encode::{publish_first_byte, put_delivery_id};
-use super::packet::{Delivery, QoS, Version};
+use super::packet::{Delivery, QoS};
 use super::properties::{Properties, PropertyId};
 use super::topic::TopicName;
+use super::version::Version;
 use super::wire::{put_binary, put_fixed_header, put_variable_byte_integer, variable_byte_integer_len};
 use crate::base::SubscriptionId;
 use crate::base::limits::FIXED_HEADER_BYTES_MAX;
