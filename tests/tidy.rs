@@ -93,6 +93,13 @@ fn no_function_is_longer_than_100_lines() {
     keep(function_length);
 }
 
+#[test]
+fn files_import_each_other_in_one_direction() {
+    let files = sources(&["src"], "rs");
+    let found = circle(&files);
+    assert!(found.is_empty(), "these import each other in a circle, move what they share out: {}", found.join(" -> "));
+}
+
 /// What breaks a rule: the line, and what to do about it.
 type Finding = (usize, String);
 type Rule = fn(&File<'_>) -> Vec<Finding>;
@@ -151,6 +158,46 @@ fn layers(file: &File<'_>) -> Vec<Finding> {
         findings.push((line, advice));
     }
     findings
+}
+
+/// A circle of files that import each other, tests apart; empty where there is none.
+fn circle(files: &[Source]) -> Vec<String> {
+    let imports: Vec<Vec<usize>> = files.iter().map(|file| imports_of(file, files)).collect();
+    let mut is_done = vec![false; files.len()];
+    for start in 0..files.len() {
+        let mut way = Vec::new();
+        if walk(start, &imports, &mut is_done, &mut way) {
+            return way.iter().map(|&at| files[at].path.clone()).collect();
+        }
+    }
+    Vec::new()
+}
+
+/// True: `way` ends where it was before.
+fn walk(at: usize, imports: &[Vec<usize>], is_done: &mut [bool], way: &mut Vec<usize>) -> bool {
+    if way.contains(&at) {
+        way.push(at);
+        return true;
+    }
+    way.push(at);
+    if !is_done[at] && imports[at].iter().any(|&next| walk(next, imports, is_done, way)) {
+        return true;
+    }
+    is_done[at] = true;
+    way.pop();
+    false
+}
+
+/// A folder's mod.rs declares and re-exports: it imports nothing in this sense.
+fn imports_of(file: &Source, files: &[Source]) -> Vec<usize> {
+    if file.path.ends_with("/mod.rs") || file.path == "src/lib.rs" {
+        return Vec::new();
+    }
+    let text = file.text.split("#[cfg(test)]").next().unwrap_or_default();
+    let mentions = mentions(&File { path: &file.path, text, lexed: lex(text) });
+    let paths = mentions.iter().filter(|mention| mention.segments.len() > 2 && mention.segments[0] == "crate");
+    let paths = paths.map(|mention| format!("src/{}/{}.rs", mention.segments[1], mention.segments[2]));
+    paths.filter_map(|path| files.iter().position(|other| other.path == path && path != file.path)).collect()
 }
 
 fn sans_io(file: &File<'_>) -> Vec<Finding> {
@@ -552,6 +599,18 @@ fn an_import_upward_or_sideways_is_found_however_it_is_written() {
     assert_eq!(found(layers, "src/session/mod.rs", "use crate::access::X;"), [1]);
     assert_eq!(found(layers, "src/newcomer/mod.rs", ""), [1]);
     assert_eq!(found(layers, "src/stray.rs", ""), [1]);
+}
+
+#[test]
+fn a_circle_of_files_is_found() {
+    let file = |name: &str, text: &str| Source { path: format!("src/mqtt/{name}.rs"), text: text.into() };
+    let mut files =
+        vec![file("a", "use super::b::B;"), file("b", "use crate::mqtt::c;\nfn f() { super::c::g() }"), file("c", "")];
+    assert!(circle(&files).is_empty());
+    files[2].text = "#[cfg(test)] mod tests { use super::super::a::A; }".into();
+    assert!(circle(&files).is_empty());
+    files[2].text = "use super::{a::A, d};".into();
+    assert_eq!(circle(&files), ["src/mqtt/a.rs", "src/mqtt/b.rs", "src/mqtt/c.rs", "src/mqtt/a.rs"]);
 }
 
 #[test]
