@@ -16,6 +16,7 @@ mod connack;
 mod connect;
 mod disconnect;
 mod durable;
+mod edge;
 mod errors;
 mod flow_control;
 mod format;
