@@ -44,6 +44,9 @@ pub const SUBSCRIBES_PENDING_MAX: usize = 1 << 20;
 /// 2^levels nodes; past this the match ends and the counter `match_cut` says so.
 pub const MATCH_NODES_MAX: usize = 65_536;
 
+/// Replays of retained messages that a session may have to do before those of one filter become one.
+pub const REPLAYS_APART_MAX: usize = 64;
+
 /// Messages that a retained page carries at most, and keys that it looks at: one page is one bounded step.
 pub const RETAINED_PAGE_MESSAGES_MAX: usize = 256;
 pub const RETAINED_PAGE_STEPS_MAX: usize = 4_096;

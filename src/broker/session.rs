@@ -1,5 +1,7 @@
 //! A session as its home shard keeps it, and the table of them: by slot, and by client identifier.
 
+use std::collections::{BTreeSet, VecDeque};
+
 use hashbrown::HashTable;
 use slab::Slab;
 use triomphe::ThinArc;
@@ -7,6 +9,7 @@ use triomphe::ThinArc;
 use super::message::Message;
 use super::retained::Replay;
 use super::timers::TimerId;
+use crate::base::limits::REPLAYS_APART_MAX;
 use crate::base::{ConnId, SessionRef, ShardId, SubscriptionId, Timestamp};
 use crate::mqtt::QoS;
 use crate::routing::{FilterId, GroupRef};
@@ -46,10 +49,30 @@ pub(super) struct WillMessage {
 #[derive(Debug, Default)]
 pub(super) struct Rare {
     pub(super) shares: Vec<Membership>,
-    pub(super) replays: std::collections::VecDeque<Replay>,
+    pub(super) replays: VecDeque<Replay>,
+    merge_above: usize,
 }
 
 impl Rare {
+    /// Each subscription has its replay. Where they become many, a later one's takes the place of those of the same
+    /// filter before it, since it sends all that they have not sent yet. So there are never many more than subscriptions.
+    pub(super) fn begin_replays(&mut self, replays: Vec<Replay>) {
+        self.replays.extend(replays);
+        if self.replays.len() <= self.merge_above.max(REPLAYS_APART_MAX) {
+            return;
+        }
+        let mut seen = BTreeSet::new();
+        let mut latest: VecDeque<Replay> = VecDeque::new();
+        while let Some(replay) = self.replays.pop_back() {
+            if seen.insert(replay.filter().as_str().to_owned()) {
+                latest.push_front(replay);
+            }
+        }
+        self.replays = latest;
+        // Doubling, so that merging costs each SUBSCRIBE a few steps, however many there are.
+        self.merge_above = self.replays.len() * 2;
+    }
+
     fn is_empty(&self) -> bool {
         self.shares.is_empty() && self.replays.is_empty()
     }

@@ -263,7 +263,7 @@ impl ShardCore {
         // [MQTT-3.10.4-2]: what was unsubscribed in the meantime gets nothing any more.
         replays.retain(|replay| self.has(slot, SharedFilter { group: None, filter: replay.filter() }));
         if !replays.is_empty() {
-            self.sessions[slot].rare_mut().replays.extend(replays);
+            self.sessions[slot].rare_mut().begin_replays(replays);
         }
         // No Reason String, no User Property. [MQTT-3.9.2-1] [MQTT-3.9.2-2]
         self.send(conn, &Packet::SubAck(SubAck { packet_id, properties: Properties::EMPTY, reasons }), fx);

@@ -1,14 +1,15 @@
 //! Every bound that a client can run into, and how it is told.
 
-use thrum::base::limits::{AUTH_DATA_BYTES_MAX, SUBSCRIBES_PENDING_MAX};
+use thrum::base::limits::{AUTH_DATA_BYTES_MAX, REPLAYS_APART_MAX, SUBSCRIBES_PENDING_MAX};
 use thrum::base::{DropReason, Refusal};
 use thrum::broker::{Options, ShardCore};
 use thrum::mqtt::{QoS, ReasonCode, Version};
 use thrum::session::{FullPolicy, QueueBounds};
 
 use crate::client::{
-    Ask, Got, LastWill, Login, Message, all, ask_for, assert_at_rest, disconnect, expect_ack, expect_closed,
-    expect_cut, expect_nothing, next, on_1_2_4, packet, subscribe, subscribe_bytes, sum, take_payloads, unsubscribe,
+    Ask, Got, LastWill, Login, Message, acknowledge, all, ask_for, assert_at_rest, disconnect, expect_ack,
+    expect_closed, expect_cut, expect_nothing, next, on_1_2_4, packet, subscribe, subscribe_bytes, sum, take_payloads,
+    unsubscribe,
 };
 use crate::net::{Client, Net};
 
@@ -264,5 +265,32 @@ fn a_client_that_asks_without_reading_is_not_read_from() {
         let other = Login::v5("o").connect(&mut net);
         Message::new("t", "x").at_least_once(1).send(&mut net, other);
         expect_ack(&mut net, other, thrum::mqtt::AckType::PubAck, 1);
+    });
+}
+
+// Each SUBSCRIBE of a filter began one more replay of its retained messages, whatever came of those before: a client
+// that acknowledged nothing made them grow without end.
+#[test]
+fn subscribing_again_and_again_leaves_few_replays_to_do() {
+    on_1_2_4(&Options::default(), |mut net| {
+        let publisher = Login::v5("p").connect(&mut net);
+        for topic in ["t/1", "t/2", "t/3"] {
+            Message::new(topic, topic).retained().at_least_once(1).publish(&mut net, publisher);
+        }
+        let client = Login::v5("c").receive_max(1).connect(&mut net);
+        let mut messages: Vec<Message> = Vec::new();
+        for id in 1..=1_000 {
+            net.send_bytes(client, &subscribe_bytes(id, None, &[Ask::new("t/#", QoS::AtLeastOnce)]));
+            messages.extend(all(&mut net, client).into_iter().filter_map(|got| match got {
+                Got::Publish(message) => Some(message),
+                _ => None,
+            }));
+        }
+        assert_eq!(messages.len(), 1, "the window is full");
+        acknowledge(&mut net, client, &messages[0]);
+        // One subscription's, and those of the subscriptions since the last time they became one.
+        let rest = take_payloads(&mut net, client);
+        assert!((3..=3 * (REPLAYS_APART_MAX + 1)).contains(&rest.len()), "{}", rest.len());
+        assert!(["t/1", "t/2", "t/3"].iter().all(|topic| rest.iter().any(|payload| payload == topic)), "{rest:?}");
     });
 }
