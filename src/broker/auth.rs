@@ -6,7 +6,7 @@ use super::connection::Authentication;
 use super::core::ShardCore;
 use super::effects::Effects;
 use super::timers::TimerKey;
-use crate::access::{Denial, Step, Verdict};
+use crate::access::{Denial, Identity, Step, Verdict};
 use crate::base::limits::{AUTH_DATA_BYTES_MAX, AUTH_ROUNDS_MAX};
 use crate::base::{ConnId, Timestamp};
 use crate::mqtt::{Auth, Connect, Error, Packet, PropertyBuffer, PropertyId, ProtocolViolation, ReasonCode};
@@ -120,7 +120,7 @@ impl ShardCore {
         &mut self,
         now: Timestamp,
         conn: ConnId,
-        identity: crate::access::Identity,
+        identity: Identity,
         data: Option<&[u8]>,
         fx: &mut Effects,
     ) {

@@ -5,11 +5,13 @@ use super::core::{Flow, ShardCore};
 use super::effects::{CheckId, Effects, Event};
 use super::mesh::MeshMessage;
 use super::message::{Draft, Parts};
+use super::publish::check_message;
 use super::record::Record;
 use super::session::WillMessage;
 use super::timers::TimerKey;
 use crate::access::{Answer, Credentials, Denial, Identity, Verdict};
-use crate::base::{ConnId, Refusal, ShardId, Timestamp};
+use crate::base::limits::PACKET_BYTES_MAX;
+use crate::base::{ConnId, Refusal, ShardId, ShardSet, Timestamp};
 use crate::mqtt::{
     ConnAck, Connect, Error, Frame, Packet, PacketType, Progress, PropertyBuffer, PropertyId, ProtocolViolation,
     ReasonCode, Sender, Version, Will, answer_version, decode, encode, frame,
@@ -271,8 +273,8 @@ impl ShardCore {
     /// A will is a publish to come, and has to be allowed like one.
     fn check_will(&mut self, who: &Identity, client_id: &str, will: Option<&Will<'_>>) -> Result<(), ReasonCode> {
         let Some(will) = will else { return Ok(()) };
-        self.check_topic(who, client_id, will.topic)?;
-        self.check_payload_format(&will.properties, will.payload)
+        let (guard, options) = (self.guard.as_mut(), &self.options);
+        check_message(guard, options, who, client_id, will.topic, &will.properties, will.payload)
     }
 
     fn session_expiry(&self, connect: &Connect<'_>) -> SessionExpiry {
@@ -314,11 +316,10 @@ impl ShardCore {
         let slot = resumed.unwrap_or_else(|| self.sessions.insert(client_id, expiry));
         let before = std::mem::replace(&mut self.sessions[slot].expiry, expiry);
         self.record_end_of_durability(slot, before, fx);
-        if self.options.durable && self.sessions[slot].is_durable() {
-            let session = self.sessions.reference(slot);
+        self.record_of(slot, fx, |session| {
             let client_id = client_id.into();
-            self.record(Record::SessionStarted { session, client_id, expiry_secs: expiry.secs() }, fx);
-        }
+            Record::SessionStarted { session, client_id, expiry_secs: expiry.secs() }
+        });
         (slot, resumed.is_some())
     }
 
@@ -440,7 +441,7 @@ impl ShardCore {
         if options.receive_max != u16::MAX {
             properties.push_two_byte(PropertyId::ReceiveMaximum, options.receive_max);
         }
-        if options.packet_bytes_max != crate::base::limits::PACKET_BYTES_MAX {
+        if options.packet_bytes_max != PACKET_BYTES_MAX {
             properties.push_four_byte(PropertyId::MaximumPacketSize, options.packet_bytes_max);
         }
         if options.topic_alias_max != 0 {
@@ -454,7 +455,7 @@ impl ShardCore {
             return;
         }
         let session = self.sessions.reference(slot);
-        let mut homes = crate::base::ShardSet::EMPTY;
+        let mut homes = ShardSet::EMPTY;
         for membership in self.sessions[slot].shares() {
             homes.insert(membership.home);
         }

@@ -57,9 +57,7 @@ impl Connection {
             told_refusal: false,
         }
     }
-}
 
-impl Connection {
     /// The end of the time for a re-authentication; `NEVER` without one.
     pub(super) fn authenticate_by(&self) -> Timestamp {
         match &self.authentication {

@@ -11,7 +11,7 @@ use super::pending::Join;
 use super::record::Record;
 use super::session::{Ids, Outgoing, Session, Via};
 use crate::base::limits::PAYLOAD_COPY_BYTES_MAX;
-use crate::base::{ConnId, Counters, DropReason, SessionRef, SubscriptionId, Timestamp};
+use crate::base::{ConnId, Counters, DropReason, Millis, SessionRef, SubscriptionId, Timestamp};
 use crate::mqtt::{
     Ack, AckType, Delivery, Error, PacketId, PublishBody, PublishCopy, QoS, ReasonCode, TopicAlias, Version,
 };
@@ -225,7 +225,7 @@ impl ShardCore {
                 let write = Write { delivery, dup: true, retain: message.retain, ids: message.ids.as_slice() };
                 let (header, body) = (message.message.header(), message.message.body());
                 // Sending was begun, and has to be finished whatever time has passed. [MQTT-4.3.3-7]
-                let header = MessageHeader { expires: header.expires.max(now + crate::base::Millis(1)), ..*header };
+                let header = MessageHeader { expires: header.expires.max(now + Millis(1)), ..*header };
                 let counters = &mut self.counters;
                 let written = write_publish(now, connection, conn, &header, &body, &write, counters, fx);
                 (delivery, message.message.clone(), written)

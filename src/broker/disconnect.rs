@@ -44,7 +44,7 @@ impl ShardCore {
     }
 
     fn tell_disconnected(&self, conn: ConnId, reason: ReasonCode, by_client: bool, fx: &mut Effects) {
-        let client_id = self.connections[conn].session.map(|_| self.client_id(conn));
+        let client_id = self.connections[conn].session.map(|slot| self.sessions[slot].client_id.clone());
         fx.events.push(Event::Disconnected { conn, client_id, reason, by_client });
     }
 
@@ -128,12 +128,11 @@ impl ShardCore {
         self.tell_share_homes(slot, false, fx);
         self.record_leaving(now, slot, fx);
         let session = &mut self.sessions[slot];
-        let (will, expiry) = (session.will.on_connection_lost(now, session.expiry), session.expiry);
         // [MQTT3-3.1.2-8]
-        if let WillStep::Publish(will) = will {
+        if let WillStep::Publish(will) = session.will.on_connection_lost(now, session.expiry) {
             self.publish_will(now, slot, will, fx);
         }
-        if expiry.deadline(now) == Some(now) {
+        if self.sessions[slot].ends_at <= now {
             self.end_session(now, slot, false, fx);
         } else {
             self.sessions[slot].shrink();
@@ -150,11 +149,8 @@ impl ShardCore {
     }
 
     fn record_leaving(&mut self, now: Timestamp, slot: u32, fx: &mut Effects) {
-        if self.options.durable && self.sessions[slot].is_durable() {
-            let session = self.sessions.reference(slot);
-            let expiry_secs = self.sessions[slot].expiry.secs();
-            self.record(Record::SessionLeft { session, at: now, expiry_secs }, fx);
-        }
+        let expiry_secs = self.sessions[slot].expiry.secs();
+        self.record_of(slot, fx, |session| Record::SessionLeft { session, at: now, expiry_secs });
     }
 
     fn set_session_timer(&mut self, slot: u32) {

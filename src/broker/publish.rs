@@ -5,13 +5,14 @@ use super::deliver::Copy;
 use super::effects::{Effects, Event};
 use super::mesh::MeshMessage;
 use super::message::{Draft, Parts};
+use super::options::Options;
 use super::pending::{Completion, Join};
 use super::record::Record;
-use crate::access::Identity;
+use crate::access::{Guard, Identity};
 use crate::base::limits::PACKET_IDS_MAX;
 use crate::base::{ConnId, Refusal, ShardSet, Timestamp};
 use crate::mqtt::{
-    AckType, Delivery, Error, PacketId, Properties, PropertyId, ProtocolViolation, Publish, QoS, ReasonCode, TopicName,
+    AckType, Delivery, Error, PacketId, Properties, PropertyId, ProtocolViolation, Publish, ReasonCode, TopicName,
     encode_ack,
 };
 use crate::routing::{Subscriber, SubscriberKind};
@@ -148,26 +149,8 @@ impl ShardCore {
     ) -> Result<(), ReasonCode> {
         let who = &self.connections[conn].identity;
         let client_id = &self.sessions[slot].client_id;
-        check_topic(self.guard.as_mut(), who, client_id, topic, self.options.topic_levels_max)?;
-        self.check_payload_format(&publish.properties, publish.payload)
-    }
-
-    pub(super) fn check_topic(
-        &mut self,
-        who: &Identity,
-        client_id: &str,
-        topic: TopicName<'_>,
-    ) -> Result<(), ReasonCode> {
-        check_topic(self.guard.as_mut(), who, client_id, topic, self.options.topic_levels_max)
-    }
-
-    pub(super) fn check_payload_format(&self, properties: &Properties<'_>, payload: &[u8]) -> Result<(), ReasonCode> {
-        let claims_text =
-            self.options.validate_payload_format && properties.flag(PropertyId::PayloadFormatIndicator) == Some(true);
-        if claims_text && std::str::from_utf8(payload).is_err() {
-            return Err(ReasonCode::PayloadFormatInvalid);
-        }
-        Ok(())
+        let (guard, options) = (self.guard.as_mut(), &self.options);
+        check_message(guard, options, who, client_id, topic, &publish.properties, publish.payload)
     }
 
     /// Counts and tells a refusal.
@@ -320,7 +303,7 @@ impl ShardCore {
             let shards = self.interested(draft);
             receivers += shards.len();
             for shard in shards.iter() {
-                let token = if draft.header().qos == QoS::AtMostOnce { None } else { join.wait(&mut self.pending) };
+                let token = join.wait(&mut self.pending);
                 self.counters.mesh_publishes_sent += 1;
                 fx.mesh.push((shard, MeshMessage::Publish { message: draft.message(), token }));
             }
@@ -390,18 +373,29 @@ const fn ack_type(kind: AckKind) -> AckType {
     }
 }
 
-fn check_topic(
-    guard: &mut dyn crate::access::Guard,
+/// Whether a client may publish such a message, now or as its will.
+pub(super) fn check_message(
+    guard: &mut dyn Guard,
+    options: &Options,
     who: &Identity,
     client_id: &str,
     topic: TopicName<'_>,
-    levels_max: usize,
+    properties: &Properties<'_>,
+    payload: &[u8],
 ) -> Result<(), ReasonCode> {
     // Topics of the broker are not for clients to write. (MQTT 5.0, 4.7.2)
-    if topic.is_dollar() || has_more_levels_than(topic.as_str(), levels_max) {
+    if topic.is_dollar() || has_more_levels_than(topic.as_str(), options.topic_levels_max) {
         return Err(ReasonCode::TopicNameInvalid);
     }
-    if guard.may_publish(who, client_id, topic) { Ok(()) } else { Err(ReasonCode::NotAuthorized) }
+    if !guard.may_publish(who, client_id, topic) {
+        return Err(ReasonCode::NotAuthorized);
+    }
+    let claims_text =
+        options.validate_payload_format && properties.flag(PropertyId::PayloadFormatIndicator) == Some(true);
+    if claims_text && std::str::from_utf8(payload).is_err() {
+        return Err(ReasonCode::PayloadFormatInvalid);
+    }
+    Ok(())
 }
 
 pub(super) fn has_more_levels_than(text: &str, levels_max: usize) -> bool {

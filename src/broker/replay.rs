@@ -64,27 +64,25 @@ impl ShardCore {
 
     /// Sends one of the messages that were fetched. False: there is no room for it.
     fn send_held(&mut self, now: Timestamp, slot: u32, fx: &mut Effects) -> bool {
-        let session = &mut self.sessions[slot];
-        let Some(conn) = session.conn else { return false };
-        let client = self.sessions.client_hash(&self.sessions[slot].client_id);
-        let room = self.has_room(conn);
-        let window = self.connections[conn].window;
-        let session = &mut self.sessions[slot];
-        let may_queue_zero = self.options.queue_qos_zero;
-        // Behind what waits: in the queue it could be dropped.
-        let is_next = session.queue.is_empty();
-        let can_send = is_next && session.outbound.can_send(window);
-        let Some(replay) = session.rare.as_mut().and_then(|rare| rare.replays.front_mut()) else { return false };
+        let session = &self.sessions[slot];
+        let Some(conn) = session.conn.filter(|&conn| self.has_room(conn)) else { return false };
+        let Some(replay) = session.rare.as_ref().and_then(|rare| rare.replays.front()) else { return false };
         let Some(message) = replay.held.front() else { return false };
         let SubscriptionOptions { qos, id, no_local, .. } = replay.options;
         let qos = message.header().qos.min(qos);
-        let can_send = if qos == QoS::AtMostOnce { is_next || !may_queue_zero } else { can_send };
-        if !room || !can_send {
+        // Behind what waits: in the queue it could be dropped.
+        let is_next = session.queue.is_empty();
+        let can_send = match qos {
+            QoS::AtMostOnce => is_next || !self.options.queue_qos_zero,
+            _ => is_next && session.outbound.can_send(self.connections[conn].window),
+        };
+        if !can_send {
             return false;
         }
-        let Some(message) = replay.held.pop_front() else { return false };
         // [MQTT-3.8.3-3]
-        if no_local && message.header().publisher == client {
+        let is_own = no_local && message.header().publisher == self.sessions.client_hash(&session.client_id);
+        let Some(message) = self.front_replay(slot).and_then(|replay| replay.held.pop_front()) else { return false };
+        if is_own {
             return true;
         }
         let ids: Option<[SubscriptionId; 1]> = id.map(|id| [id]);
@@ -122,11 +120,11 @@ impl ShardCore {
     fn page_size(&self, slot: u32) -> usize {
         let session = &self.sessions[slot];
         let Some(conn) = session.conn.filter(|&conn| self.has_room(conn)) else { return 0 };
-        let window = usize::from(self.connections[conn].window);
-        let granted_zero = session.rare.as_ref().and_then(|rare| rare.replays.front());
-        if granted_zero.is_some_and(|replay| replay.options.qos == QoS::AtMostOnce) {
+        let front = session.rare.as_ref().and_then(|rare| rare.replays.front());
+        if front.is_some_and(|replay| replay.options.qos == QoS::AtMostOnce) {
             return RETAINED_PAGE_MESSAGES_MAX;
         }
+        let window = usize::from(self.connections[conn].window);
         window.saturating_sub(session.outbound.in_flight()).min(RETAINED_PAGE_MESSAGES_MAX)
     }
 

@@ -16,7 +16,7 @@ impl ShardCore {
         if home == self.me {
             return self.store_retained(draft.message(), join, fx);
         }
-        let token = if draft.header().qos == QoS::AtMostOnce { None } else { join.wait(&mut self.pending) };
+        let token = join.wait(&mut self.pending);
         fx.mesh.push((home, MeshMessage::Retain { message: draft.message(), token }));
     }
 
