@@ -404,7 +404,7 @@ impl ShardCore {
                 self.finish(now, join, fx);
             }
             MeshMessage::RetainedAsk(question) => self.questions.push(from, question),
-            MeshMessage::RetainedPage { question, messages } => self.on_retained_page(now, &question, messages, fx),
+            MeshMessage::RetainedPage { question, messages } => self.on_retained_page(now, question, messages, fx),
             MeshMessage::ShareJoin { group, filter, session, options, online, token } => {
                 let mut join = Join::new(Some(Completion::Reply(ReplyTo { shard: from, token })));
                 let filter = TopicFilter::trusted(&filter);

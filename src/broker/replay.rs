@@ -148,7 +148,7 @@ impl ShardCore {
             self.remove_retained(&message, fx);
         }
         if from == self.me {
-            self.on_retained_page(now, &question, messages, fx);
+            self.on_retained_page(now, question, messages, fx);
         } else {
             fx.mesh.push((from, MeshMessage::RetainedPage { question, messages }));
         }
@@ -158,7 +158,7 @@ impl ShardCore {
     pub(super) fn on_retained_page(
         &mut self,
         now: Timestamp,
-        question: &RetainedQuestion,
+        question: RetainedQuestion,
         messages: Vec<Message>,
         fx: &mut Effects,
     ) {
@@ -166,7 +166,7 @@ impl ShardCore {
         // Unless it was unsubscribed in the meantime; then it is the next one's turn.
         if let Some(replay) = self.front_replay(slot).filter(|replay| replay.id == question.replay) {
             replay.is_asked = false;
-            replay.cursor = question.cursor.clone();
+            replay.cursor = question.cursor;
             replay.held.extend(messages);
         }
         self.replay(now, slot, fx);
