@@ -1,0 +1,136 @@
+//! The end of the broker: clients are told, what was acknowledged is delivered, and it ends in time whatever they do.
+
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::broker::{Broker, PATIENCE, Setup, on_shards, plain};
+use crate::client::{Came, Client, connect};
+use crate::packets::{DISCONNECT, Login, PUBACK, PUBLISH, V3_1, V3_1_1, V5, publish};
+
+fn started(shards: usize) -> Broker {
+    Setup::new(shards).option("drain_secs", 2).start()
+}
+
+// [MQTT-4.13.2-1]
+#[test]
+fn clients_are_told_where_they_can_be() {
+    for signal in [Signal::TERM, Signal::INT] {
+        for shards in [1, 2, 4] {
+            let broker = started(shards);
+            let mut newer: Vec<_> = (0..10).map(|number| connect(&broker, V5, &format!("new {number}"))).collect();
+            let mut older: Vec<_> =
+                (0..10).map(|n| connect(&broker, [V3_1, V3_1_1][n % 2], &format!("old {n}"))).collect();
+            let mut silent = Client::open(&broker, V5);
+            broker.signal(signal);
+            for client in &mut newer {
+                assert_eq!(client.packet_of(DISCONNECT).reason(), 0x8b);
+                client.end();
+            }
+            older.iter_mut().for_each(Client::end);
+            silent.end();
+            drop((newer, older, silent));
+            assert!(broker.wait(PATIENCE).success());
+        }
+    }
+}
+
+// PUBACK says that the broker has it. Its end is no reason not to deliver it.
+#[test]
+fn what_was_acknowledged_is_delivered() {
+    const MESSAGES: u64 = 10;
+    for round in 0..3 {
+        for shards in [1, 2, 4] {
+            let broker = started(shards);
+            let mut readers: Vec<_> = (0..4).map(|number| connect(&broker, V5, &format!("reader {number}"))).collect();
+            readers.iter_mut().for_each(|reader| reader.subscribe("last/words", 1));
+            let mut publisher = connect(&broker, V3_1_1, &format!("publisher {round}"));
+            let packet = |n: u64| publish(V3_1_1, "last/words", n.to_string().as_bytes(), 1, n as u16 + 1);
+            publisher.send(&(0..MESSAGES).flat_map(packet).collect::<Vec<u8>>());
+            (0..MESSAGES).for_each(|_| _ = publisher.packet_of(PUBACK));
+            broker.signal(Signal::TERM);
+            for reader in &mut readers {
+                (0..MESSAGES).for_each(|number| assert_eq!(reader.publish().number(), number));
+                assert_eq!(reader.packet_of(DISCONNECT).reason(), 0x8b);
+                reader.end();
+            }
+            assert!(broker.wait(PATIENCE).success());
+        }
+    }
+}
+
+// A megabyte that is on its way to a slow reader arrives whole.
+#[test]
+fn what_is_on_its_way_is_flushed() {
+    on_shards(plain, |broker| {
+        let mut reader = connect(broker, V5, "reader");
+        reader.subscribe("large", 0);
+        let mut publisher = connect(broker, V3_1_1, "publisher");
+        // The reader takes nothing until the broker was told to stop.
+        publisher.send(&publish(V3_1_1, "large", &vec![b'x'; 8 << 20], 0, 0));
+        publisher.ping();
+        assert_eq!(reader.publish().payload.len(), 8 << 20);
+    });
+    for shards in [1, 2, 4] {
+        let broker = Setup::new(shards).option("drain_secs", 10).start();
+        let mut reader = connect(&broker, V5, "reader");
+        reader.subscribe("large", 1);
+        let mut publisher = connect(&broker, V5, "publisher");
+        publisher.publish_to("large", &vec![b'x'; 8 << 20], 1);
+        broker.signal(Signal::TERM);
+        assert_eq!(publisher.packet_of(DISCONNECT).reason(), 0x8b);
+        assert_eq!(reader.publish().payload.len(), 8 << 20);
+        assert_eq!(reader.packet_of(DISCONNECT).reason(), 0x8b);
+        reader.end();
+        assert!(broker.wait(PATIENCE).success());
+    }
+}
+
+#[test]
+fn it_ends_in_time_though_a_client_never_reads_and_lets_nobody_in_meanwhile() {
+    for shards in [1, 2, 4] {
+        let broker = started(shards);
+        let mut stuck = connect(&broker, V5, "stuck");
+        stuck.subscribe("large", 0);
+        let mut publisher = connect(&broker, V5, "publisher");
+        publisher.send(&publish(V5, "large", &vec![b'x'; 32 << 20], 0, 0));
+        publisher.ping();
+        // The message is on its way to who does not read it.
+        stuck.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stuck.stream.peek(&mut [0]).unwrap();
+        let started = Instant::now();
+        broker.signal(Signal::TERM);
+        assert_eq!(publisher.packet_of(DISCONNECT).reason(), 0x8b);
+        publisher.end();
+        is_refused(&broker);
+        let status = broker.wait(Duration::from_secs(2 + 5));
+        assert!(status.success(), "{status}");
+        println!("{shards} shards: ended {:?} after the signal", started.elapsed());
+    }
+}
+
+fn is_refused(broker: &Broker) {
+    let Ok(stream) = TcpStream::connect(broker.address) else { return };
+    let mut client = Client::over(stream, V5);
+    client.send_if_open(&Login::new(V5, "late").bytes());
+    match client.come(PATIENCE) {
+        Came::End => {}
+        Came::Packet(packet) => assert_ne!(packet.reason(), 0, "let in: {packet:?}"),
+        Came::Nothing => panic!("neither let in nor refused"),
+    }
+}
+
+#[test]
+fn a_second_signal_changes_nothing() {
+    let broker = started(2);
+    let mut client = connect(&broker, V5, "client");
+    client.subscribe("topic", 0);
+    broker.signal(Signal::TERM);
+    broker.signal(Signal::TERM);
+    broker.signal(Signal::INT);
+    while let Came::Packet(packet) = client.come(PATIENCE) {
+        assert_ne!(packet.kind(), PUBLISH);
+    }
+    assert!(broker.wait(PATIENCE).success());
+}

@@ -1,0 +1,34 @@
+//! The broker's binary, spoken to in raw bytes over TCP: one module a behaviour, most of them with 1, 2 and 4 shards.
+//! THRUM_BINARY names another build to test; THRUM_SOAK_SECS, THRUM_IDLE_CONNECTIONS and THRUM_IDLE_SECS make two of the
+//! tests measurements.
+
+#![allow(clippy::unwrap_used, reason = "what cannot be unwrapped is a failure")]
+#![allow(clippy::print_stdout, reason = "figures, and what a failure needs to be understood")]
+
+mod broker;
+mod client;
+mod log_line;
+mod packets;
+mod process;
+mod random;
+mod status;
+
+mod drain;
+mod fairness;
+mod first_bytes;
+mod home;
+mod idle;
+mod limits;
+mod log;
+mod mesh;
+mod order;
+mod qos;
+mod reload;
+mod retained;
+mod session;
+mod shared;
+mod slow;
+mod soak;
+mod sys;
+mod vectors;
+mod will;

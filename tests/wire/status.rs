@@ -1,0 +1,43 @@
+//! The broker's $SYS topics, read as a client reads them.
+
+use crate::broker::Broker;
+use crate::client::{Client, connect};
+use crate::packets::{PUBLISH, SUBACK, V3_1_1, subscribe};
+
+const UPTIME: &str = "$SYS/broker/uptime";
+
+/// Somebody who watches; the broker needs a `sys_interval_secs`.
+#[derive(Debug)]
+pub(crate) struct Status {
+    client: Client,
+}
+
+impl Status {
+    pub(crate) fn watch(broker: &Broker) -> Self {
+        Self { client: connect(broker, V3_1_1, "status") }
+    }
+
+    /// A number as it is now: what has happened before the call is in it.
+    pub(crate) fn number(&mut self, name: &str) -> u64 {
+        self.wait_for_two_rounds();
+        self.client.send(&subscribe(V3_1_1, 1, &[(name, 0)]));
+        self.client.packet_of(SUBACK);
+        let publish = self.client.publish();
+        assert_eq!((publish.topic.as_str(), publish.retain), (name, true));
+        // Another round may have come meanwhile.
+        self.client.send(&crate::packets::unsubscribe(V3_1_1, 2, &[name]));
+        while self.client.packet().kind() == PUBLISH {}
+        publish.number()
+    }
+
+    /// The first round may have begun before what the caller did.
+    fn wait_for_two_rounds(&mut self) {
+        self.client.subscribe(UPTIME, 0);
+        let mut rounds = 0;
+        while rounds < 2 {
+            rounds += u32::from(!self.client.publish().retain);
+        }
+        self.client.send(&crate::packets::unsubscribe(V3_1_1, 3, &[UPTIME]));
+        while self.client.packet().kind() == PUBLISH {}
+    }
+}
