@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 use std::{env, fs};
@@ -174,7 +174,7 @@ impl Broker {
 
     /// What the log says of so far.
     pub(crate) fn lines(&self) -> Vec<LogLine> {
-        self.log.state.lock().unwrap().lines.clone()
+        self.log.state().lines.clone()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -237,18 +237,23 @@ struct LogState {
 }
 
 impl Log {
+    /// A test that failed while it looked leaves the log as it is.
+    fn state(&self) -> MutexGuard<'_, LogState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn follow(&self, stderr: ChildStderr) {
         for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
-            self.state.lock().unwrap().lines.push(LogLine::new(&String::from_utf8_lossy(&line)));
+            self.state().lines.push(LogLine::new(&String::from_utf8_lossy(&line)));
             self.grown.notify_all();
         }
-        self.state.lock().unwrap().is_over = true;
+        self.state().is_over = true;
         self.grown.notify_all();
     }
 
     fn wait(&self, what: &str, wanted: impl Fn(&LogLine) -> bool) -> LogLine {
         let deadline = Instant::now() + PATIENCE;
-        let mut state = self.state.lock().unwrap();
+        let mut state = self.state();
         let mut seen = 0;
         loop {
             if let Some(line) = state.lines[seen..].iter().find(|line| wanted(line)) {
@@ -257,7 +262,7 @@ impl Log {
             seen = state.lines.len();
             let left = deadline.saturating_duration_since(Instant::now());
             assert!(!state.is_over && !left.is_zero(), "the log does not say that {what}");
-            state = self.grown.wait_timeout(state, left).unwrap().0;
+            state = self.grown.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }

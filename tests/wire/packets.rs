@@ -220,7 +220,7 @@ impl Publish {
 }
 
 impl Packet {
-    /// The first packet of the bytes, and how long it is.
+    /// The first packet of the bytes, and how long it is; `None` where it is not whole, or its length is none.
     pub(crate) fn read(version: u8, bytes: &[u8]) -> Option<(Self, usize)> {
         let (mut length, mut at) = (0, 1);
         loop {
@@ -230,7 +230,9 @@ impl Packet {
             if digit & 0x80 == 0 {
                 break;
             }
-            assert!(at <= 4, "a remaining length of more than four bytes: {:02x?}", &bytes[..5]);
+            if at > 4 {
+                return None;
+            }
         }
         let body = bytes.get(at..at + length)?.to_vec();
         Some((Self { version, first_byte: bytes[0], body }, at + length))

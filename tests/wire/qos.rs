@@ -2,7 +2,9 @@
 
 use crate::broker::{on_shards, plain};
 use crate::client::connect;
-use crate::packets::{self, Login, PUBACK, PUBCOMP, PUBREC, PUBREL, V3_1_1, V5, VERSIONS, ack, publish, publish_again};
+use crate::packets::{
+    self, Login, PUBACK, PUBCOMP, PUBREC, PUBREL, V3_1, V3_1_1, V5, VERSIONS, ack, publish, publish_again,
+};
 
 #[test]
 fn a_message_comes_at_the_lower_qos_of_publish_and_subscription() {
@@ -48,11 +50,11 @@ fn qos_2_sent_twice_comes_once() {
         publisher.packet_of(PUBCOMP);
         publisher.publish_to("twice", b"two", 2);
         for expected in ["one", "two"] {
-            let got = reader.publish();
-            assert_eq!(got.text(), expected);
-            reader.acknowledge(&got);
+            assert_eq!(reader.take().unwrap().text(), expected);
         }
-        reader.ping();
+        // The exchanges may end in any order with the answer.
+        reader.send(&packets::PING);
+        while reader.packet().kind() != packets::PINGRESP {}
     });
 }
 
@@ -74,11 +76,14 @@ fn what_was_not_acknowledged_comes_again_in_the_next_connection() {
             reader.packet_of(PUBREL);
             reader.reset();
             let (mut reader, is_present) = login.present(broker);
-            assert!(is_present);
-            let again = reader.publish();
+            assert!(is_present || version == V3_1);
+            // Which of the two is first, is the broker's choice.
+            let (one, other) = (reader.packet(), reader.packet());
+            let (again, release) = if one.kind() == PUBREL { (other, one) } else { (one, other) };
+            let again = again.publish();
             assert_eq!((again.packet_id, again.text(), again.dup), (first.packet_id, "first", true));
             // [MQTT-4.3.3-5] PUBREL, not the publish.
-            assert_eq!(reader.packet_of(PUBREL).packet_id(), second.packet_id);
+            assert_eq!((release.kind(), release.packet_id()), (PUBREL, second.packet_id));
             reader.send(&ack(PUBACK, first.packet_id));
             reader.send(&ack(PUBCOMP, second.packet_id));
             reader.ping();

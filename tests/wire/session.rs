@@ -4,7 +4,7 @@ use std::thread;
 
 use crate::broker::{PATIENCE, on_shards, plain};
 use crate::client::{Came, Client, connect};
-use crate::packets::{CONNACK, DISCONNECT, Login, PING, PINGRESP, V3_1_1, V5, VERSIONS};
+use crate::packets::{CONNACK, DISCONNECT, Login, PING, PINGRESP, V3_1, V3_1_1, V5, VERSIONS};
 
 #[test]
 fn what_comes_while_the_client_is_away_waits_for_it() {
@@ -22,7 +22,8 @@ fn what_comes_while_the_client_is_away_waits_for_it() {
                 publisher.publish_to(&topic, number.to_string().as_bytes(), 1 + number % 2);
             }
             let (mut reader, is_present) = login.present(broker);
-            assert!(is_present);
+            // A CONNACK of 3.1 does not say.
+            assert!(is_present || version == V3_1);
             for number in 0..100 {
                 let got = reader.publish();
                 assert_eq!((got.number(), got.qos), (number, 1));
