@@ -8,6 +8,7 @@ pub mod access;
 pub mod base;
 pub mod broker;
 pub mod mqtt;
+pub mod net;
 pub mod routing;
 pub mod server;
 pub mod session;
