@@ -2,5 +2,7 @@
 
 mod config;
 pub mod config_file;
+mod log;
 
 pub use config::{Config, ConfigError, Limits, ListenerConfig, LogConfig, LogFormat, LogLevel};
+pub use log::{Log, log_event};
