@@ -42,7 +42,8 @@ pub struct LogConfig {
     pub format: LogFormat,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+/// In the order of what they let through.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogLevel {
     Error,
@@ -433,10 +434,7 @@ mod tests {
             range("connections_max", 1 << 31, 0, (1 << 31) - 1)
         );
         let limit = |change: fn(&mut Limits)| errors(|config| change(&mut config.limits));
-        assert_eq!(
-            limit(|limits| limits.connect_timeout_secs = 0),
-            range("limits.connect_timeout_secs", 0, 1, 86_400)
-        );
+        assert_eq!(limit(|limits| limits.connect_timeout_secs = 0), range("limits.connect_timeout_secs", 0, 1, 86_400));
         assert_eq!(
             limit(|limits| limits.packet_bytes_max = 255),
             range("limits.packet_bytes_max", 255, 256, 268_435_460)

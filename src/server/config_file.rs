@@ -240,10 +240,7 @@ mod tests {
     fn a_value_out_of_range_is_told_with_line_and_key() {
         for (text, error) in [
             ("\n\nshards = 65", "3: shards = 65 is out of range: it must be from 0 to 64"),
-            (
-                "[limits]\ninflight_max = 0",
-                "2: limits.inflight_max = 0 is out of range: it must be from 1 to 65535",
-            ),
+            ("[limits]\ninflight_max = 0", "2: limits.inflight_max = 0 is out of range: it must be from 1 to 65535"),
             ("\nlisteners = []", "2: listeners is empty: a broker needs one at least"),
             (
                 "[[listeners]]\naddress = '[::]:5'\n[[listeners]]\naddress = '[::]:5'",

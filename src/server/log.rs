@@ -265,14 +265,8 @@ mod tests {
         let subscribe = Event::SubscribeRefused { client_id: client_id.clone(), filter: "a/#".into(), reason };
         let ended = Event::SessionEnded { client_id, expired: true };
         for (event, line) in [
-            (
-                refused,
-                "INFO refused client=\"meter\" address=192.0.2.1:5000 reason=\"not authorized (0x87)\" shard=1",
-            ),
-            (
-                publish,
-                "WARN publish refused client=\"meter\" topic=\"a/b\" reason=\"not authorized (0x87)\" shard=1",
-            ),
+            (refused, "INFO refused client=\"meter\" address=192.0.2.1:5000 reason=\"not authorized (0x87)\" shard=1"),
+            (publish, "WARN publish refused client=\"meter\" topic=\"a/b\" reason=\"not authorized (0x87)\" shard=1"),
             (
                 subscribe,
                 "WARN subscribe refused client=\"meter\" filter=\"a/#\" reason=\"not authorized (0x87)\" shard=1",
@@ -293,9 +287,7 @@ mod tests {
             assert!(!line.chars().any(is_obeyed), "{line}");
             assert!(!line.contains("\" user=\"root"), "{line}");
         }
-        assert!(
-            event_line(LogFormat::Json, &connected("a\nb\"c", None)).contains("\"client\":\"a\\\\u{a}b\\\"c\",")
-        );
+        assert!(event_line(LogFormat::Json, &connected("a\nb\"c", None)).contains("\"client\":\"a\\\\u{a}b\\\"c\","));
     }
 
     #[test]
