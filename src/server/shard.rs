@@ -86,6 +86,7 @@ pub(super) struct Shard {
     pub(super) listeners: Vec<Listening>,
     /// After there was no descriptor for a connection: when to try again.
     pub(super) accept_again: Option<Timestamp>,
+    pub(super) told_exhausted: bool,
     pub(super) connections: Slab<Connection>,
     pub(super) lingering: Lingering,
     /// To be read, in this order.
@@ -129,6 +130,7 @@ impl Shard {
             port,
             listeners,
             accept_again: None,
+            told_exhausted: false,
             connections: Slab::new(),
             lingering: Lingering::default(),
             ready: VecDeque::new(),
@@ -236,9 +238,8 @@ impl Shard {
                 }
             }
             LINGERING_TOKEN => {
-                if self.lingering.on_ready(number, &mut self.scratch) {
-                    self.doors.leave(1);
-                }
+                let closed = self.lingering.on_ready(number, &mut self.scratch);
+                self.doors.leave(closed.into());
             }
             // An alarm has done all it is for.
             _ => {}
