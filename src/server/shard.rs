@@ -37,8 +37,8 @@ pub(super) const LINGERING_TOKEN: u64 = 3 << 32;
 pub(super) enum Command {
     /// New options; those that only a start can change are as they were.
     Configure(Arc<Config>),
-    /// Stop accepting, tell every client, and end, not later than so long from now.
-    Drain(Millis),
+    /// Stop accepting, tell every client, and end.
+    Drain,
 }
 
 /// What a shard begins with, made on the thread that starts it.
@@ -86,6 +86,7 @@ pub(super) struct Shard {
     pub(super) listeners: Vec<Listening>,
     /// After there was no descriptor for a connection: when to try again.
     pub(super) accept_again: Option<Timestamp>,
+    pub(super) told_exhausted: bool,
     pub(super) connections: Slab<Connection>,
     pub(super) lingering: Lingering,
     /// To be read, in this order.
@@ -129,6 +130,7 @@ impl Shard {
             port,
             listeners,
             accept_again: None,
+            told_exhausted: false,
             connections: Slab::new(),
             lingering: Lingering::default(),
             ready: VecDeque::new(),
@@ -236,9 +238,8 @@ impl Shard {
                 }
             }
             LINGERING_TOKEN => {
-                if self.lingering.on_ready(number, &mut self.scratch) {
-                    self.doors.leave(1);
-                }
+                let closed = self.lingering.on_ready(number, &mut self.scratch);
+                self.doors.leave(closed.into());
             }
             // An alarm has done all it is for.
             _ => {}
@@ -293,7 +294,7 @@ impl Shard {
                     self.core.reconfigure(config.options());
                     self.config = config;
                 }
-                Command::Drain(time) => self.begin_drain(now + time),
+                Command::Drain => self.begin_drain(now + Millis::from_secs(self.config.drain_secs)),
             }
         }
     }
