@@ -261,7 +261,8 @@ impl Log {
             }
             seen = state.lines.len();
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!state.is_over && !left.is_zero(), "the log does not say that {what}");
+            assert!(!state.is_over, "the log ended and did not say that {what}");
+            assert!(!left.is_zero(), "the log does not say that {what}");
             state = self.grown.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
