@@ -256,6 +256,14 @@ impl<M> Outbound<M> {
         })
     }
 
+    /// The messages that nobody took over yet, in no order.
+    pub fn messages(&self) -> impl Iterator<Item = &M> {
+        self.ring.iter().flat_map(|ring| &ring.slots).filter_map(|slot| match slot {
+            Slot::Publish { message, .. } => Some(message),
+            Slot::Free | Slot::Release { .. } => None,
+        })
+    }
+
     /// The session is over: the messages that nobody took over, in order. Nothing is in flight afterwards.
     pub fn drain(&mut self) -> impl Iterator<Item = M> + use<M> {
         let end = self.next_id.get();
