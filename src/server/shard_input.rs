@@ -4,7 +4,7 @@ use std::io;
 
 use super::parcel::Parcel;
 use super::shard::{CONNECTION_TOKEN, Shard};
-use crate::base::{ConnId, Millis, Timestamp};
+use crate::base::{ConnId, Millis, Refusal, Timestamp};
 use crate::broker::Input;
 use crate::net::{Accepted, Connection, Received, Unread};
 
@@ -51,7 +51,7 @@ impl Shard {
                     if self.doors.enter() {
                         self.open(now, Connection::new(socket, peer));
                     } else {
-                        self.traffic.turned_away += 1;
+                        self.counters.refuse(Refusal::TooManyConnections);
                     }
                 }
                 Accepted::Nothing => {
@@ -230,6 +230,8 @@ impl Shard {
                 }
                 Parcel::Connection(connection) => self.take_connection(now, *connection),
                 Parcel::Quiet => self.stage.hear_quiet(from),
+                Parcel::StatsAsked => self.answer_stats(from),
+                Parcel::Stats(stats) => self.add_stats(now, &stats),
             }
         }
         self.inbox = inbox;
