@@ -1,5 +1,6 @@
 //! A client: a socket, what came of the next packet, and patience.
 
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
@@ -18,6 +19,8 @@ pub(crate) struct Client {
     /// What came and was not read as a packet, from `read` on.
     buffer: Vec<u8>,
     read: usize,
+    /// Messages that came before the SUBACK of their subscription, as they may.
+    early: VecDeque<Packet>,
 }
 
 /// What a connection gave.
@@ -38,7 +41,7 @@ impl Client {
     pub(crate) fn over(stream: TcpStream, version: u8) -> Self {
         stream.set_nodelay(true).expect("a socket");
         stream.set_write_timeout(Some(PATIENCE)).expect("a socket");
-        Self { stream, version, buffer: Vec::new(), read: 0 }
+        Self { stream, version, buffer: Vec::new(), read: 0, early: VecDeque::new() }
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) {
@@ -52,6 +55,9 @@ impl Client {
 
     /// What comes next, within the time.
     pub(crate) fn come(&mut self, within: Duration) -> Came {
+        if let Some(packet) = self.early.pop_front() {
+            return Came::Packet(packet);
+        }
         let deadline = Instant::now() + within;
         loop {
             if let Some((packet, bytes)) = Packet::read(self.version, &self.buffer[self.read..]) {
@@ -208,7 +214,16 @@ impl Client {
     /// Subscribes to one filter; the options are the QoS and what 5.0 has besides.
     pub(crate) fn subscribe(&mut self, filter: &str, options: u8) {
         self.send(&packets::subscribe(self.version, 0x5501, &[(filter, options)]));
-        let suback = self.packet_of(SUBACK);
+        let mut early = std::mem::take(&mut self.early);
+        let suback = loop {
+            let packet = self.packet();
+            if packet.kind() != PUBLISH {
+                break packet;
+            }
+            early.push_back(packet);
+        };
+        self.early = early;
+        assert_eq!(suback.kind(), SUBACK, "{suback:?}");
         assert_eq!((suback.packet_id(), suback.codes()), (0x5501, &[options & 3][..]), "{filter}");
     }
 

@@ -6,20 +6,20 @@ use rustix::process::Signal;
 
 use crate::broker::{Broker, PATIENCE, Setup};
 use crate::client::{Came, Client, connect};
-use crate::packets::{DISCONNECT, PUBACK, V5, publish};
+use crate::packets::{Login, V5};
 
-/// Whether a client that comes now may send a packet of somewhat more than 2,000 bytes.
-fn takes_2_000_bytes(broker: &Broker) -> bool {
-    let mut client = connect(broker, V5, "prober");
-    client.send_if_open(&publish(V5, "probe", &[b'x'; 2_000], 1, 1));
-    let packet = client.packet();
-    match packet.kind() {
-        PUBACK => true,
-        DISCONNECT => {
-            assert_eq!(packet.reason(), 0x95);
-            false
+/// Whether a client that comes now is let in.
+fn has_room(broker: &Broker) -> bool {
+    let mut client = Client::open(broker, V5);
+    client.send_if_open(&Login::new(V5, "prober").bytes());
+    match client.come(PATIENCE) {
+        Came::Packet(packet) => {
+            let is_let_in = packet.reason() == 0;
+            client.bye();
+            is_let_in
         }
-        _ => panic!("{packet:?}"),
+        Came::End => false,
+        Came::Nothing => panic!("no answer"),
     }
 }
 
@@ -39,11 +39,13 @@ fn a_limit_and_the_log_level_change_without_disconnecting_anybody() {
         let setup = Setup::new(shards);
         let broker = setup.clone().start();
         let mut members: Vec<_> = (0..10).map(|number| connect(&broker, V5, &format!("member {number}"))).collect();
-        assert!(takes_2_000_bytes(&broker));
-        let quiet = setup.clone().log_level("warn").limit("packet_bytes_max", 1_000);
-        reload_until(&broker, &quiet, "the limit is not taken up", || !takes_2_000_bytes(&broker));
+        assert!(has_room(&broker));
+        let quiet = setup.clone().log_level("warn").option("connections_max", 10);
+        reload_until(&broker, &quiet, "the limit is not taken up", || !has_room(&broker));
+        members.drain(..3).for_each(Client::bye);
+        reload_until(&broker, &quiet, "there is no room again", || has_room(&broker));
         connect(&broker, V5, "unheard of").bye();
-        reload_until(&broker, &setup, "the limit is not given up", || takes_2_000_bytes(&broker));
+        reload_until(&broker, &setup, "the limit is not given up", || has_room(&broker));
         connect(&broker, V5, "heard of").bye();
         broker.line("heard of is connected", |line| line.says("connected", "heard of"));
         assert!(!broker.lines().iter().any(|line| line.says("connected", "unheard of")), "at level warn");
@@ -54,7 +56,7 @@ fn a_limit_and_the_log_level_change_without_disconnecting_anybody() {
 
 #[test]
 fn a_broken_file_changes_nothing_and_is_complained_of() {
-    let setup = Setup::new(2).limit("packet_bytes_max", 1_000);
+    let setup = Setup::new(2).option("connections_max", 1);
     let broker = setup.clone().start();
     let mut member = connect(&broker, V5, "member");
     for (number, broken) in
@@ -68,12 +70,12 @@ fn a_broken_file_changes_nothing_and_is_complained_of() {
             assert!(Instant::now() < deadline, "the log says nothing about {broken:?} ({number})");
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
-        assert!(!takes_2_000_bytes(&broker));
+        assert!(!has_room(&broker));
         member.ping();
     }
     // And a whole one is taken again.
-    let larger = setup.limit("packet_bytes_max", 10_000);
-    reload_until(&broker, &larger, "the limit is not taken up", || takes_2_000_bytes(&broker));
+    let larger = setup.option("connections_max", 10);
+    reload_until(&broker, &larger, "the limit is not taken up", || has_room(&broker));
     member.ping();
     broker.stop();
 }

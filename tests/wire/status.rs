@@ -2,7 +2,7 @@
 
 use crate::broker::Broker;
 use crate::client::{Client, connect};
-use crate::packets::{PUBLISH, SUBACK, V3_1_1, subscribe};
+use crate::packets::{PUBLISH, V3_1_1, unsubscribe};
 
 const UPTIME: &str = "$SYS/broker/uptime";
 
@@ -20,12 +20,11 @@ impl Status {
     /// A number as it is now: what has happened before the call is in it.
     pub(crate) fn number(&mut self, name: &str) -> u64 {
         self.wait_for_two_rounds();
-        self.client.send(&subscribe(V3_1_1, 1, &[(name, 0)]));
-        self.client.packet_of(SUBACK);
+        self.client.subscribe(name, 0);
         let publish = self.client.publish();
         assert_eq!((publish.topic.as_str(), publish.retain), (name, true));
         // Another round may have come meanwhile.
-        self.client.send(&crate::packets::unsubscribe(V3_1_1, 2, &[name]));
+        self.client.send(&unsubscribe(V3_1_1, 2, &[name]));
         while self.client.packet().kind() == PUBLISH {}
         publish.number()
     }
@@ -37,7 +36,7 @@ impl Status {
         while rounds < 2 {
             rounds += u32::from(!self.client.publish().retain);
         }
-        self.client.send(&crate::packets::unsubscribe(V3_1_1, 3, &[UPTIME]));
+        self.client.send(&unsubscribe(V3_1_1, 3, &[UPTIME]));
         while self.client.packet().kind() == PUBLISH {}
     }
 }

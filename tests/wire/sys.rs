@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::broker::{Broker, PATIENCE, Setup, on_shards};
 use crate::client::{Came, Client, connect};
-use crate::packets::{Login, V3_1_1, V5, publish};
+use crate::packets::{Login, PUBACK, V3_1_1, V5, publish};
 use crate::status::Status;
 
 const NAMES: [&str; 27] = [
@@ -142,7 +142,7 @@ fn a_client_cannot_write_there_and_a_wildcard_does_not_reach_it() {
         watcher.subscribe("$SYS/broker/uptime", 0);
         let mut forger = connect(broker, V5, "forger");
         forger.send(&publish(V5, "$SYS/broker/uptime", b"forged", 1, 1));
-        assert_eq!(forger.packet().reason(), 0x87);
+        assert!(forger.packet_of(PUBACK).reason() >= 0x80);
         for _ in 0..2 {
             assert_ne!(watcher.publish().text(), "forged");
         }

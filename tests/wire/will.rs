@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::broker::{Broker, on_shards, plain};
 use crate::client::{Client, connect};
-use crate::packets::{DISCONNECT, Login, V3_1_1, V5, VERSIONS, disconnect};
+use crate::packets::{CONNACK, DISCONNECT, Login, V3_1_1, V5, VERSIONS, disconnect};
 
 fn witness(broker: &Broker) -> Client {
     let mut witness = connect(broker, V5, "witness");
@@ -113,5 +113,32 @@ fn one_that_is_delayed_comes_later_or_not_at_all() {
         std::thread::sleep(Duration::from_millis(1_500));
         witness.ping();
         back.ping();
+    });
+}
+
+// The subscriber of a will and the one who leaves it are gone in the same moment. What would have come to the subscriber
+// came to whoever was given its place, before his CONNACK.
+#[test]
+fn a_will_for_somebody_who_is_gone_reaches_nobody_else() {
+    on_shards(plain, |broker| {
+        for round in 0..30 {
+            let reader = |number| {
+                let mut reader = connect(broker, V3_1_1, &format!("reader {round} {number}"));
+                reader.subscribe("will/both", 0);
+                reader
+            };
+            let dying = |number| {
+                let id = format!("dying {round} {number}");
+                Login::new(V3_1_1, id).will("will/both", "gone", 0).connect(broker)
+            };
+            let mut clients: Vec<_> = (0..10).flat_map(|number| [dying(number), reader(number)]).collect();
+            clients.drain(..).for_each(Client::reset);
+            let mut newcomers: Vec<_> =
+                (0..20).map(|number| Login::new(V5, format!("new {number}")).send(broker)).collect();
+            for newcomer in &mut newcomers {
+                assert_eq!(newcomer.packet_of(CONNACK).reason(), 0);
+                newcomer.ping();
+            }
+        }
     });
 }
