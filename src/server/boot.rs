@@ -4,9 +4,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
 
 use core_affinity::CoreId;
-use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement, PoolPlacement};
 
 use super::clock::Clock;
 use super::config::Config;
@@ -100,7 +101,9 @@ impl Broker {
                 .name(&format!("shard-{index}"))
                 .ring_depth(RING_DEPTH)
                 .io_memory(IO_MEMORY_BYTES)
-                .preempt_timer(std::time::Duration::from_millis(1))
+                .preempt_timer(Duration::from_millis(1))
+                // Slow checks take whatever core is free, not the shard's own.
+                .blocking_thread_pool_placement(PoolPlacement::Unbound(1))
                 .spawn(move || async move {
                     let core = ShardCore::new(parts.me, options, guard, parts.clock.now());
                     let shard = Shard::new(parts, core.expect("options that were looked at before"));

@@ -24,7 +24,7 @@ use crate::mesh::Port;
 use crate::net::{Connection, Lingering, Listener, Poller, Readiness, ready_or_timeout};
 
 /// What one read takes at most, and so what a connection may say in a turn before the others have theirs.
-const READ_BYTES_MAX: usize = 64 * 1024;
+pub(super) const READ_BYTES_MAX: usize = 64 * 1024;
 
 /// What the poller calls things.
 pub(super) const TOKEN_KIND: u64 = 0xF << 32;
