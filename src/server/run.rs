@@ -9,12 +9,12 @@ use signal_hook::iterator::Signals;
 use signal_hook::low_level;
 use tracing::{error, info, warn};
 
+use super::boot::Broker;
 use super::command_line::CommandLine;
 use super::config::Config;
 use super::host::{HostLimits, raise_descriptor_limit};
 use super::log::Log;
 use crate::access::Open;
-use boot::Broker;
 
 /// What `thrum` does, as its command line says.
 pub fn run(command_line: &CommandLine) -> ExitCode {
@@ -144,35 +144,5 @@ fn leave_when_asked_again(mut signals: Signals) {
     if signals.forever().any(|signal| signal != SIGHUP) {
         warn!("stopped before the clients were told");
         low_level::exit(1);
-    }
-}
-
-/// Stands in until the boot is here: `mod boot` goes, and `use super::boot::Broker` comes.
-mod boot {
-    use std::net::SocketAddr;
-
-    use super::Config;
-    use crate::access::Guard;
-
-    pub(super) struct Broker(Vec<SocketAddr>);
-
-    impl Broker {
-        pub(super) fn start(
-            config: &Config,
-            _cores: &[core_affinity::CoreId],
-            _guard: impl Fn() -> Box<dyn Guard>,
-        ) -> Result<Self, String> {
-            Ok(Self(config.listeners.iter().map(|listener| listener.address).collect()))
-        }
-
-        pub(super) fn addresses(&self) -> &[SocketAddr] {
-            &self.0
-        }
-
-        pub(super) fn reload(&self, _: &Config) {}
-
-        pub(super) fn stop(self) -> Result<(), String> {
-            Ok(())
-        }
     }
 }
