@@ -1,7 +1,8 @@
 //! The binary as an operator meets it: options, configurations, checks, signals, exit codes.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
@@ -185,6 +186,25 @@ fn a_start_tells_what_runs_where_and_a_signal_ends_it_in_order() {
         assert_eq!(code, Some(0), "{rest}");
         assert!(rest.contains("INFO stopping") && rest.contains("INFO stopped"), "{rest}");
     }
+}
+
+#[test]
+fn a_second_signal_ends_the_drain_at_once() {
+    let path = file("drain", "listeners = [{ address = '127.0.0.1:0' }]\ndrain_secs = 3600\n");
+    let mut broker = Broker::start(&["-c", path.to_str().unwrap()]);
+    let listening = broker.until("listening").pop().unwrap();
+    broker.until("ready");
+    let mut client = TcpStream::connect(listening.rsplit('=').next().unwrap()).unwrap();
+    client.write_all(b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01c").unwrap();
+    client.read_exact(&mut [0; 4]).unwrap();
+
+    // A client that does not close its side is waited for.
+    broker.signal(Signal::TERM);
+    broker.until("stopping");
+    broker.signal(Signal::TERM);
+    let (code, rest) = broker.end();
+    assert_eq!(code, Some(1), "{rest}");
+    assert!(rest.contains("WARN stopped before the clients were told"), "{rest}");
 }
 
 #[test]

@@ -45,7 +45,7 @@ impl HostLimits {
     }
 
     /// How many shards there are with this configuration.
-    pub fn shards(&self, config: &Config) -> usize {
+    fn shards(&self, config: &Config) -> usize {
         if config.shards == 0 { self.cores.len().clamp(1, SHARDS_MAX) } else { config.shards }
     }
 
@@ -55,8 +55,9 @@ impl HostLimits {
         self.descriptors.saturating_sub(DESCRIPTORS_OF_PROCESS + of_shard * self.shards(config) as u64)
     }
 
-    /// The configuration, with the number here for what it leaves to the machine.
+    /// The configuration, with the numbers of this machine for what it leaves to the machine.
     pub fn fit(&self, mut config: Config) -> Config {
+        config.shards = self.shards(&config);
         if config.connections_max == 0 {
             let most = config.options().connections_max;
             let fitting = usize::try_from(self.connections_fitting(&config)).unwrap_or(most);
@@ -210,7 +211,7 @@ mod tests {
         assert_eq!(host(1_000).shards(&Config::default()), 2);
         assert_eq!(host(1_000).shards(&Config { shards: 5, ..Config::default() }), 5);
         let many = HostLimits { cores: vec![CoreId { id: 0 }; 100], ..host(1_000) };
-        assert_eq!(many.shards(&Config::default()), 64);
+        assert_eq!(many.fit(Config::default()).shards, 64);
     }
 
     #[test]
@@ -218,7 +219,7 @@ mod tests {
         assert_eq!(host(1_000).fit(Config::default()).connections_max, 1_000 - 64 - 2 * 17);
         assert_eq!(host(10).fit(Config::default()).connections_max, 1);
         assert_eq!(host(u64::MAX).fit(Config::default()).connections_max, 2_000_000);
-        let chosen = Config { connections_max: 5_000, ..Config::default() };
+        let chosen = Config { shards: 2, connections_max: 5_000, ..Config::default() };
         assert_eq!(host(1_000).fit(chosen.clone()), chosen);
     }
 
