@@ -78,7 +78,7 @@ fn announce(command_line: &CommandLine, config: &Config, host: &HostLimits) {
     info!(
         config = file.as_deref().unwrap_or("built-in defaults"),
         cores = host.cores.len(),
-        shards = host.shards(config),
+        shards = config.shards,
         connections_max = config.connections_max,
         descriptors = %limit(host.descriptors),
         memlock = %limit(host.memlock_bytes),
