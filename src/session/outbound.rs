@@ -220,7 +220,7 @@ impl<M> Outbound<M> {
         }
         let end = self.next_id.get();
         let ring = self.ring.as_deref_mut()?;
-        let at = match ring.next_unsent_release() {
+        let at = match ring.next_unsent_release(end) {
             Some(at) => at,
             None if self.sent < window => ring.next_unsent_publish(end)?,
             None => return None,
@@ -380,10 +380,11 @@ impl<M> Ring<M> {
         self.slots = slots;
     }
 
-    fn next_unsent_release(&mut self) -> Option<u16> {
+    fn next_unsent_release(&mut self, end: u16) -> Option<u16> {
         while let Some(id) = self.releases.pop_front() {
-            // Unless its PUBCOMP, or its PUBREC once more, came in the meantime.
-            if matches!(self.slot(id), Slot::Release { sent: false, .. }) {
+            // Unless its PUBCOMP, or its PUBREC once more, came in the meantime; the slot may be a later one's then.
+            let in_use = id.wrapping_sub(self.head) < end.wrapping_sub(self.head);
+            if in_use && matches!(self.slot(id), Slot::Release { sent: false, .. }) {
                 return Some(id);
             }
         }
@@ -742,6 +743,22 @@ mod tests {
             entry.sent = true;
             Some((entry.id.get(), entry.message.map(|message| (entry.delivery, message))))
         }
+    }
+
+    // A PUBREL to send again was acknowledged before its turn came, and the slots shrank: its identifier then stood for
+    // the slot of a later one, which was taken for sent.
+    #[test]
+    fn a_release_that_is_over_is_not_taken_for_a_later_one() {
+        let mut outbound = Outbound::default();
+        (1..=9).for_each(|number| assert_eq!(outbound.send(ExactlyOnce, number.into(), 20), Some(id(number))));
+        for number in 1..=9 {
+            let event = if number == 1 || number == 9 { Event::PubRec } else { Event::Refused };
+            apply(&mut outbound, id(number), event).unwrap();
+        }
+        outbound.connection_lost();
+        outbound.pubcomp(id(1)).unwrap();
+        outbound.shrink();
+        assert_eq!(outbound.next_resend(20), Some(Resend::PubRel { id: id(9) }));
     }
 
     proptest! {
