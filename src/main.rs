@@ -1,6 +1,13 @@
 //! The broker's binary.
 
+use std::process::ExitCode;
+
+use clap::Parser;
+use thrum::server::{CommandLine, run};
+
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() {}
+fn main() -> ExitCode {
+    run(&CommandLine::parse())
+}

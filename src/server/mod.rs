@@ -1,9 +1,28 @@
 //! L5: the process: configuration, boot, one pinned executor per shard, its loop, logs, reload, drain.
 
+mod boot;
+mod clock;
+mod command_line;
 mod config;
+pub mod config_file;
+mod doors;
+mod drain;
+mod host;
+mod log;
 mod memory;
+mod parcel;
+mod run;
+mod shard;
+mod shard_input;
+mod shard_output;
+mod stage;
 mod sys;
 
-pub use config::{Config, Limits, ListenerConfig, LogConfig, LogFormat, LogLevel};
+pub use boot::{Broker, StartError};
+pub use command_line::CommandLine;
+pub use config::{Config, ConfigError, Limits, ListenerConfig, LogConfig, LogFormat, LogLevel};
+pub use host::{HostError, HostLimits, raise_descriptor_limit};
+pub use log::{Log, log_event};
 pub use memory::HeapBytes;
+pub use run::run;
 pub use sys::SysTopics;
