@@ -179,3 +179,88 @@ fn a_thread_without_a_port_wakes_a_shard_by_its_alarm() {
         }
     });
 }
+
+/// Lets two threads begin a step at once, within some ten nanoseconds where each has a core.
+#[derive(Default)]
+struct StartingLine(AtomicU64);
+
+impl StartingLine {
+    fn wait(&self, step: u64) {
+        self.0.fetch_add(1, Ordering::AcqRel);
+        let start = Instant::now();
+        for spins in 1_u64.. {
+            if self.0.load(Ordering::Acquire) >= 2 * step {
+                return;
+            }
+            if spins.is_multiple_of(1_000) {
+                assert!(start.elapsed() < Duration::from_secs(10), "the other thread has ended");
+                thread::yield_now();
+            }
+        }
+    }
+}
+
+/// One goes to sleep in the very moment in which the other gives it a reason not to: it sees the reason, or it is woken,
+/// or both, but never neither. Without the fences a processor may look before it has announced. The tests that really
+/// sleep do not notice that, the moment is too short for them.
+fn never_neither(slots: usize, prepare: impl Fn(&mut Port<u64>) + Sync, reason: impl Fn(&mut Port<u64>)) {
+    const ROUNDS: u64 = 200_000;
+    let mut ports = build(2, slots).unwrap();
+    let (mut waker, mut sleeper) = (ports.remove(1), ports.remove(0));
+    let alarm = Arc::clone(sleeper.alarm());
+    let (line, wakeups) = (StartingLine::default(), AtomicU64::new(0));
+    let delay = |length: u64| (0..length).for_each(|step| _ = std::hint::black_box(step));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut woken = 0;
+            for round in 0..ROUNDS {
+                prepare(&mut sleeper);
+                line.wait(3 * round + 1);
+                line.wait(3 * round + 2);
+                delay(round % 128);
+                let slept = sleeper.prepare_sleep();
+                line.wait(3 * round + 3);
+                let woken_before = std::mem::replace(&mut woken, wakeups.load(Ordering::Relaxed));
+                assert!(!slept || woken > woken_before, "round {round}: asleep, and nobody rang");
+                sleeper.woke();
+            }
+        });
+        for round in 0..ROUNDS {
+            line.wait(3 * round + 1);
+            // The state comes into this core's cache, so that looking at it is quicker than writing.
+            alarm.ring();
+            line.wait(3 * round + 2);
+            delay(64);
+            reason(&mut waker);
+            wakeups.store(waker.stats().wakeups, Ordering::Relaxed);
+            line.wait(3 * round + 3);
+        }
+    });
+}
+
+#[test]
+fn who_falls_asleep_while_a_message_comes_sees_it_or_is_woken() {
+    let prepare = |sleeper: &mut Port<u64>| {
+        sleeper.receive(|_, _| ());
+        assert!(!sleeper.has_incoming());
+    };
+    let reason = |waker: &mut Port<u64>| {
+        waker.send(ShardId::new(0), 0);
+        waker.flush();
+    };
+    never_neither(4, prepare, reason);
+}
+
+#[test]
+fn who_falls_asleep_blocked_while_room_is_made_sees_it_or_is_woken() {
+    let prepare = |sleeper: &mut Port<u64>| {
+        sleeper.flush();
+        // Says no where the flush has unblocked it.
+        let _ = sleeper.prepare_sleep();
+        sleeper.woke();
+        while !sleeper.is_blocked() {
+            sleeper.send(ShardId::new(1), 0);
+        }
+    };
+    never_neither(4, prepare, |waker| _ = waker.receive(|_, _| ()));
+}
