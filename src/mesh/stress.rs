@@ -200,6 +200,21 @@ impl StartingLine {
     }
 }
 
+/// Cache lines that the other thread wrote last: writes to them, and those that follow, take long to be seen, while reads
+/// go ahead. So what is wrong without a fence goes wrong often.
+#[derive(Default)]
+struct SlowLines([SlowLine; 8]);
+
+#[derive(Default)]
+#[repr(align(128))]
+struct SlowLine(AtomicU64);
+
+impl SlowLines {
+    fn write(&self) {
+        self.0.iter().for_each(|line| line.0.store(1, Ordering::Relaxed));
+    }
+}
+
 /// One goes to sleep in the very moment in which the other gives it a reason not to: it sees the reason, or it is woken,
 /// or both, but never neither. Without the fences a processor may look before it has announced. The tests that really
 /// sleep do not notice that, the moment is too short for them.
@@ -209,15 +224,18 @@ fn never_neither(slots: usize, prepare: impl Fn(&mut Port<u64>) + Sync, reason: 
     let (mut waker, mut sleeper) = (ports.remove(1), ports.remove(0));
     let alarm = Arc::clone(sleeper.alarm());
     let (line, wakeups) = (StartingLine::default(), AtomicU64::new(0));
+    let (of_sleeper, of_waker) = (SlowLines::default(), SlowLines::default());
     let delay = |length: u64| (0..length).for_each(|step| _ = std::hint::black_box(step));
     thread::scope(|scope| {
         scope.spawn(|| {
             let mut woken = 0;
             for round in 0..ROUNDS {
                 prepare(&mut sleeper);
+                of_waker.write();
                 line.wait(3 * round + 1);
                 line.wait(3 * round + 2);
                 delay(round % 128);
+                of_sleeper.write();
                 let slept = sleeper.prepare_sleep();
                 line.wait(3 * round + 3);
                 let woken_before = std::mem::replace(&mut woken, wakeups.load(Ordering::Relaxed));
@@ -229,8 +247,10 @@ fn never_neither(slots: usize, prepare: impl Fn(&mut Port<u64>) + Sync, reason: 
             line.wait(3 * round + 1);
             // The state comes into this core's cache, so that looking at it is quicker than writing.
             alarm.ring();
+            of_sleeper.write();
             line.wait(3 * round + 2);
             delay(64);
+            of_waker.write();
             reason(&mut waker);
             wakeups.store(waker.stats().wakeups, Ordering::Relaxed);
             line.wait(3 * round + 3);
