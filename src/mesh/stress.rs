@@ -218,7 +218,7 @@ impl SlowLines {
 /// One goes to sleep in the very moment in which the other gives it a reason not to: it sees the reason, or it is woken,
 /// or both, but never neither. Without the fences a processor may look before it has announced. The tests that really
 /// sleep do not notice that, the moment is too short for them.
-fn never_neither(slots: usize, prepare: impl Fn(&mut Port<u64>) + Sync, reason: impl Fn(&mut Port<u64>)) {
+fn never_neither(slots: usize, prepare: impl Fn(&mut Port<u64>) + Sync, reason: impl Fn(&mut Port<u64>, &SlowLines)) {
     const ROUNDS: u64 = 200_000;
     let mut ports = build(2, slots).unwrap();
     let (mut waker, mut sleeper) = (ports.remove(1), ports.remove(0));
@@ -250,8 +250,7 @@ fn never_neither(slots: usize, prepare: impl Fn(&mut Port<u64>) + Sync, reason: 
             of_sleeper.write();
             line.wait(3 * round + 2);
             delay(64);
-            of_waker.write();
-            reason(&mut waker);
+            reason(&mut waker, &of_waker);
             wakeups.store(waker.stats().wakeups, Ordering::Relaxed);
             line.wait(3 * round + 3);
         }
@@ -264,7 +263,8 @@ fn who_falls_asleep_while_a_message_comes_sees_it_or_is_woken() {
         sleeper.receive(|_, _| ());
         assert!(!sleeper.has_incoming());
     };
-    let reason = |waker: &mut Port<u64>| {
+    let reason = |waker: &mut Port<u64>, slow: &SlowLines| {
+        slow.write();
         waker.send(ShardId::new(0), 0);
         waker.flush();
     };
@@ -282,5 +282,5 @@ fn who_falls_asleep_blocked_while_room_is_made_sees_it_or_is_woken() {
             sleeper.send(ShardId::new(1), 0);
         }
     };
-    never_neither(4, prepare, |waker| _ = waker.receive(|_, _| ()));
+    never_neither(4, prepare, |waker, slow| _ = waker.receive(|_, _| slow.write()));
 }
