@@ -9,11 +9,11 @@ use rustix::event::epoll;
 use thrum::base::ShardId;
 use thrum::mesh::{Port, build, ring_slots};
 
-/// As large as the broker's mesh messages are, about.
-type Item = [u64; 6];
+/// As large as the broker's mesh messages are.
+type Item = [u64; 11];
 
 /// Ends the thread that answers.
-const END: Item = [u64::MAX; 6];
+const END: Item = [u64::MAX; 11];
 
 fn pair() -> (Port<Item>, Port<Item>) {
     let mut ports = build(2, ring_slots(2)).expect("two eventfds");
@@ -29,7 +29,7 @@ fn hop(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new("batch", batch), |bencher| {
             bencher.iter(|| {
                 for item in 0..batch {
-                    a.send(b.shard(), black_box([item; 6]));
+                    a.send(b.shard(), black_box([item; 11]));
                 }
                 a.flush();
                 b.receive(|from, item| _ = black_box((from, item)))
@@ -60,7 +60,7 @@ fn round_trip(criterion: &mut Criterion) {
         let answering = thread::spawn(move || answer(b));
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
-                a.tell(ShardId::new(1), [1; 6]);
+                a.tell(ShardId::new(1), [1; 11]);
                 a.wait()
             });
         });

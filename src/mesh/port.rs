@@ -13,11 +13,11 @@ use super::alarm::Alarm;
 use crate::base::limits::SHARDS_MAX;
 use crate::base::{ShardId, ShardSet};
 
-/// Slots of all rings to one shard together. Of 48 bytes each they are 384 KiB, which a core's L2 cache holds, and
-/// 64 shards have 24 MiB of rings.
-const SHARD_SLOTS: usize = 8_192;
+/// Slots of all rings to one shard together. Of 88 bytes each, as the broker's messages are, they take 352 KiB, which
+/// a core's L2 cache holds, and the rings of 64 shards take 22 MiB.
+const SHARD_SLOTS: usize = 4_096;
 /// A shard that forwards a million messages a second to another fills 1,000 slots while that one is busy for 1 ms.
-const RING_SLOTS_MAX: usize = 2_048;
+const RING_SLOTS_MAX: usize = 1_024;
 
 /// How many messages are taken before their slots are given back: the sender need not wait for the whole ring.
 const RECEIVE_CHUNK: usize = 64;
@@ -477,8 +477,8 @@ mod tests {
 
     #[test]
     fn rings_shrink_as_shards_are_added() {
-        assert_eq!([1, 2, 5, 8, 27, 64].map(ring_slots), [2_048, 2_048, 2_048, 1_170, 315, 130]);
+        assert_eq!([1, 2, 5, 8, 27, 64].map(ring_slots), [1_024, 1_024, 1_024, 585, 157, 65]);
         let slots = |shards: usize| shards * (shards - 1) * ring_slots(shards);
-        assert!(slots(SHARDS_MAX) * 48 <= 24 << 20);
+        assert!(slots(SHARDS_MAX) * 88 <= 22 << 20);
     }
 }
