@@ -177,10 +177,13 @@ impl Shard {
         if self.config.spin_us > 0 && self.spin() {
             return;
         }
-        if !self.port.prepare_sleep() {
+        let now = self.clock.now();
+        // Commands are looked at once more when whoever sends one knows that he has to ring.
+        if !self.port.prepare_sleep() || self.take_commands(now) {
+            self.port.woke();
             return self.poller.wait(Some(Duration::ZERO));
         }
-        let timeout = self.sleep_time(self.clock.now()).map(|time| Duration::from_millis(time.0));
+        let timeout = self.sleep_time(now).map(|time| Duration::from_millis(time.0));
         if self.checks.running.get() > 0 {
             ready_or_timeout(&self.poller, timeout).await.expect("an epoll set that is open can be waited for");
             self.poller.wait(Some(Duration::ZERO));
@@ -295,8 +298,11 @@ impl Shard {
         }
     }
 
-    fn take_commands(&mut self, now: Timestamp) {
+    /// True: there were some.
+    fn take_commands(&mut self, now: Timestamp) -> bool {
+        let mut took_any = false;
         while let Ok(command) = self.commands.try_recv() {
+            took_any = true;
             match command {
                 Command::Configure(config) => {
                     self.core.reconfigure(config.options());
@@ -305,6 +311,7 @@ impl Shard {
                 Command::Drain => self.begin_drain(now + Millis::from_secs(self.config.drain_secs)),
             }
         }
+        took_any
     }
 
     fn take_verdicts(&mut self, now: Timestamp) {
