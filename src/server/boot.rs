@@ -68,10 +68,10 @@ struct RunningShard {
 }
 
 impl Broker {
-    /// Starts a shard on each of `cores`, or as many as the configuration says. Each gets a guard of its own.
+    /// Starts as many shards as the configuration says, on `cores` in turn. Each gets a guard of its own.
     pub fn start(config: &Config, cores: &[CoreId], guard: impl Fn() -> Box<dyn Guard>) -> Result<Self, StartError> {
-        let shards = if config.shards == 0 { cores.len().max(1) } else { config.shards };
-        let options = fresh_options(config, shards)?;
+        let shards = config.shards;
+        let options = fresh_options(config)?;
         let config = Arc::new(config.clone());
         let doors = Arc::new(Doors::new(config.connections_max));
         let mut listeners = listeners(&config, shards)?;
@@ -167,9 +167,9 @@ impl Broker {
     }
 }
 
-fn fresh_options(config: &Config, shards: usize) -> Result<Options, StartError> {
+fn fresh_options(config: &Config) -> Result<Options, StartError> {
     let seed = u64::from_ne_bytes(random());
-    let options = Options { shards, seed, ..config.options() };
+    let options = Options { shards: config.shards, seed, ..config.options() };
     options.validate().map_err(StartError::Options)?;
     Ok(options)
 }
