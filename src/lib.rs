@@ -7,7 +7,9 @@
 pub mod access;
 pub mod base;
 pub mod broker;
+pub mod mesh;
 pub mod mqtt;
+pub mod net;
 pub mod routing;
 pub mod server;
 pub mod session;

@@ -3,6 +3,8 @@
 //! Constants are what the protocol or a data structure fixes; what an operator may choose is a field of
 //! `broker::Options`, and stays within the constants here.
 
+use super::time::Millis;
+
 /// Shards a broker can have: a shard set is one machine word.
 pub const SHARDS_MAX: usize = 64;
 
@@ -59,6 +61,9 @@ pub const AUTH_ROUNDS_MAX: u32 = 8;
 
 /// Bytes of authentication data that one AUTH or CONNECT may carry to a verifier.
 pub const AUTH_DATA_BYTES_MAX: usize = 16 * 1024;
+
+/// The finest time that timers tell apart; a driver ticks as often.
+pub const TIMER_TICK: Millis = Millis(64);
 
 const _: () = assert!(CONNECT_BYTES_MAX < PACKET_BYTES_MAX);
 const _: () = assert!(SHARDS_MAX <= u64::BITS as usize);

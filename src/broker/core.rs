@@ -115,6 +115,12 @@ impl ShardCore {
         })
     }
 
+    /// Goes on with other options. What shards agree on, and what a session was told or recorded under, stays.
+    pub fn reconfigure(&mut self, options: Options) {
+        let Options { shards, seed, secret, durable, .. } = self.options;
+        self.options = Options { shards, seed, secret, durable, ..options };
+    }
+
     pub fn counters(&self) -> &Counters {
         &self.counters
     }

@@ -93,3 +93,13 @@ pub enum Event {
         reason: ReasonCode,
     },
 }
+
+impl Event {
+    /// The connection that it happened on, where it is about one.
+    pub const fn connection(&self) -> Option<ConnId> {
+        match self {
+            Self::Connected { conn, .. } | Self::Refused { conn, .. } | Self::Disconnected { conn, .. } => Some(*conn),
+            Self::SessionEnded { .. } | Self::PublishRefused { .. } | Self::SubscribeRefused { .. } => None,
+        }
+    }
+}

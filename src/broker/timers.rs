@@ -3,10 +3,10 @@
 
 use std::num::{NonZeroU16, NonZeroU32};
 
+use crate::base::limits::TIMER_TICK;
 use crate::base::{Millis, Timestamp};
 
-/// The finest time that is told apart.
-const TICK_MILLIS: u64 = 64;
+const TICK_MILLIS: u64 = TIMER_TICK.0;
 const SLOT_BITS: u32 = 6;
 const SLOTS: usize = 1 << SLOT_BITS;
 const WHEELS: usize = 4;

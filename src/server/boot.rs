@@ -1,0 +1,201 @@
+//! The broker as a whole: its shards, each on a pinned executor, and the ways to speak to them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+
+use core_affinity::CoreId;
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+
+use super::clock::Clock;
+use super::config::Config;
+use super::doors::Doors;
+use super::shard::{Command, Shard, ShardParts};
+use crate::access::Guard;
+use crate::base::{Millis, ShardId};
+use crate::broker::{OptionError, Options, ShardCore};
+use crate::mesh::{self, Alarm};
+use crate::net::Listener;
+
+/// The rings that the kernel gives glommio. What waits in them has to be cancelled at every turn of its reactor, which
+/// is cheap with room to spare.
+const RING_DEPTH: usize = 4_096;
+/// For file I/O, locked in memory: as little as glommio takes.
+const IO_MEMORY_BYTES: usize = 64 * 1024;
+
+#[derive(Debug)]
+pub enum StartError {
+    Options(OptionError),
+    Listen(SocketAddr, io::Error),
+    Mesh(io::Error),
+    Shard(String),
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Options(error) => write!(f, "{error}"),
+            Self::Listen(address, error) if error.kind() == io::ErrorKind::AddrInUse => {
+                write!(f, "cannot listen on {address}: another program does; stop it, or choose another port")
+            }
+            Self::Listen(address, error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                write!(f, "cannot listen on {address}: not permitted; ports below 1024 need CAP_NET_BIND_SERVICE")
+            }
+            Self::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
+            Self::Mesh(error) => write!(f, "cannot connect the shards: {error}"),
+            Self::Shard(error) => write!(f, "a shard did not start: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// A running broker.
+#[derive(Debug)]
+pub struct Broker {
+    addresses: Vec<SocketAddr>,
+    doors: Arc<Doors>,
+    shards: Vec<RunningShard>,
+}
+
+#[derive(Debug)]
+struct RunningShard {
+    commands: Sender<Command>,
+    alarm: Arc<Alarm>,
+    thread: ExecutorJoinHandle<()>,
+}
+
+impl Broker {
+    /// Starts a shard on each of `cores`, or as many as the configuration says. Each gets a guard of its own.
+    pub fn start(config: &Config, cores: &[CoreId], guard: impl Fn() -> Box<dyn Guard>) -> Result<Self, StartError> {
+        let shards = if config.shards == 0 { cores.len().max(1) } else { config.shards };
+        let options = fresh_options(config, shards)?;
+        let config = Arc::new(config.clone());
+        let doors = Arc::new(Doors::new(config.connections_max));
+        let mut listeners = listeners(&config, shards)?;
+        let addresses = listeners[0].iter().map(Listener::address).collect::<Result<_, _>>().map_err(StartError::Mesh)?;
+        let ports = mesh::build(shards, mesh::ring_slots(shards)).map_err(StartError::Mesh)?;
+        let clock = Clock::start();
+        let (started, starts) = channel();
+        let mut running = Vec::with_capacity(shards);
+        for (index, port) in ports.into_iter().enumerate() {
+            let (commands, receiver) = channel();
+            let alarm = Arc::clone(port.alarm());
+            let parts = ShardParts {
+                me: ShardId::new(index),
+                shards,
+                config: Arc::clone(&config),
+                listeners: std::mem::take(&mut listeners[index]),
+                port,
+                doors: Arc::clone(&doors),
+                commands: receiver,
+                clock,
+            };
+            let placement = cores.get(index % cores.len().max(1)).map_or(Placement::Unbound, |core| Placement::Fixed(core.id));
+            let (options, guard, started) = (Options { secret: secret(), ..options.clone() }, guard(), started.clone());
+            let thread = LocalExecutorBuilder::new(placement)
+                .name(&format!("shard-{index}"))
+                .ring_depth(RING_DEPTH)
+                .io_memory(IO_MEMORY_BYTES)
+                .preempt_timer(std::time::Duration::from_millis(1))
+                .spawn(move || async move {
+                    let core = ShardCore::new(parts.me, options, guard, parts.clock.now());
+                    let shard = Shard::new(parts, core.expect("options that were looked at before"));
+                    // Nobody who waits is gone before all have answered.
+                    match shard {
+                        Ok(shard) => {
+                            let _ = started.send(None);
+                            shard.run().await;
+                        }
+                        Err(error) => _ = started.send(Some(error)),
+                    }
+                })
+                .map_err(|error| StartError::Shard(error.to_string()))?;
+            running.push(RunningShard { commands, alarm, thread });
+        }
+        drop(started);
+        let broker = Self { addresses, doors, shards: running };
+        // A thread that ends without a word ends the channel too.
+        let errors: Vec<_> = starts.iter().take(shards).collect();
+        match errors.iter().flatten().next() {
+            None if errors.len() == shards => Ok(broker),
+            None => Err(StartError::Shard(broker.stop(Millis(0)).err().unwrap_or_else(|| "it ended".to_owned()))),
+            Some(error) => Err(StartError::Shard(error.to_string())),
+        }
+    }
+
+    /// Where it listens, in the order of the configuration.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    pub fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// Gives every shard the options that can change while it runs.
+    pub fn reload(&self, config: &Config) {
+        self.doors.set_max(config.connections_max);
+        let config = Arc::new(config.clone());
+        self.tell(|| Command::Configure(Arc::clone(&config)));
+    }
+
+    /// Drains, within the time given, and ends.
+    pub fn stop(self, within: Millis) -> Result<(), String> {
+        self.tell(|| Command::Drain(within));
+        let mut result = Ok(());
+        for shard in self.shards {
+            if let Err(error) = shard.thread.join() {
+                result = Err(error.to_string());
+            }
+        }
+        result
+    }
+
+    fn tell(&self, command: impl Fn() -> Command) {
+        for shard in &self.shards {
+            // A shard that has ended needs telling nothing.
+            let _ = shard.commands.send(command());
+            shard.alarm.ring();
+        }
+    }
+}
+
+fn fresh_options(config: &Config, shards: usize) -> Result<Options, StartError> {
+    let seed = u64::from_ne_bytes(random());
+    let options = Options { shards, seed, ..config.options() };
+    options.validate().map_err(StartError::Options)?;
+    Ok(options)
+}
+
+fn secret() -> [u8; 32] {
+    random()
+}
+
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    let mut filled = 0;
+    while filled < N {
+        // Fails only where a signal came.
+        filled += rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()).unwrap_or(0);
+    }
+    bytes
+}
+
+/// For each shard its listeners, on the same addresses.
+fn listeners(config: &Config, shards: usize) -> Result<Vec<Vec<Listener>>, StartError> {
+    let mut all: Vec<Vec<Listener>> = (0..shards).map(|_| Vec::new()).collect();
+    for listener in &config.listeners {
+        let failed = |error| StartError::Listen(listener.address, error);
+        Listener::probe(listener.address).map_err(failed)?;
+        let first = Listener::bind(listener.address).map_err(failed)?;
+        // Where the port was left to the kernel, all are to have the same.
+        let address = first.address().map_err(failed)?;
+        all[0].push(first);
+        for others in &mut all[1..] {
+            others.push(Listener::bind(address).map_err(failed)?);
+        }
+    }
+    Ok(all)
+}

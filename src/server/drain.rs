@@ -1,0 +1,40 @@
+//! How a shard ends: it accepts and reads no more; when no shard does, and what clients caused before has arrived
+//! everywhere, every client is told; when the last words have left, or the time is over, the shard is finished.
+
+use super::parcel::Parcel;
+use super::shard::Shard;
+use super::stage::Step;
+use crate::base::{ShardId, Timestamp};
+use crate::broker::Input;
+
+impl Shard {
+    pub(super) fn begin_drain(&mut self, deadline: Timestamp) {
+        self.listeners.clear();
+        self.accept_again = None;
+        self.stage.begin_drain(deadline);
+    }
+
+    pub(super) fn go_on_draining(&mut self, now: Timestamp) {
+        while let Some(step) = self.stage.next_step() {
+            match step {
+                Step::SayQuiet => self.say_quiet(),
+                Step::Close => _ = self.core.handle(now, Input::Shutdown, &mut self.effects),
+            }
+        }
+    }
+
+    /// Behind all that clients of this shard have caused.
+    fn say_quiet(&mut self) {
+        self.send_mesh();
+        let me = self.me;
+        for to in (0..self.shards).map(ShardId::new).filter(|&to| to != me) {
+            self.port.send(to, Parcel::Quiet);
+        }
+    }
+
+    pub(super) fn is_finished(&self, now: Timestamp) -> bool {
+        let is_late = self.stage.deadline().is_some_and(|deadline| deadline <= now);
+        let is_done = self.stage.is_closing() && self.connections.is_empty() && self.lingering.is_empty();
+        is_late || is_done && self.effects.is_empty() && !self.port.is_blocked()
+    }
+}

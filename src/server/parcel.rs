@@ -1,0 +1,14 @@
+//! What goes through the mesh: what cores tell each other, connections on their way to their home shard, and what the
+//! shards' drivers have to say.
+
+use crate::broker::MeshMessage;
+use crate::net::Connection;
+
+#[derive(Debug)]
+pub(super) enum Parcel {
+    Core(MeshMessage),
+    /// With all that was read of it.
+    Connection(Box<Connection>),
+    /// The sender reads its clients no more: whatever they caused is in front of this.
+    Quiet,
+}

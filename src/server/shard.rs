@@ -1,0 +1,307 @@
+//! One shard: its sockets, its core and its place in the mesh, and the loop that turns them. A turn does a bounded part
+//! of everything that is to be done, and sends what came of it: one write a connection, one wake-up a shard.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use slab::Slab;
+
+use super::clock::Clock;
+use super::config::Config;
+use super::doors::Doors;
+use super::parcel::Parcel;
+use super::stage::Stage;
+use crate::access::Verdict;
+use crate::base::limits::TIMER_TICK;
+use crate::base::{ConnId, Millis, ShardId, Timestamp};
+use crate::broker::{CheckId, Effects, Input, ShardCore};
+use crate::mesh::Port;
+use crate::net::{Connection, Lingering, Listener, Poller, Readiness, ready_or_timeout};
+
+/// What one read takes at most, and so what a connection may say in a turn before the others have theirs.
+const READ_BYTES_MAX: usize = 64 * 1024;
+
+/// What the poller calls things.
+pub(super) const TOKEN_KIND: u64 = 0xF << 32;
+pub(super) const CONNECTION_TOKEN: u64 = 0;
+pub(super) const LISTENER_TOKEN: u64 = 1 << 32;
+pub(super) const ALARM_TOKEN: u64 = 2 << 32;
+pub(super) const LINGERING_TOKEN: u64 = 3 << 32;
+
+/// What the process tells a shard.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// New options; those that only a start can change are as they were.
+    Configure(Arc<Config>),
+    /// Stop accepting, tell every client, and end, not later than so long from now.
+    Drain(Millis),
+}
+
+/// What a shard begins with, made on the thread that starts it.
+pub(super) struct ShardParts {
+    pub(super) me: ShardId,
+    pub(super) shards: usize,
+    pub(super) config: Arc<Config>,
+    pub(super) listeners: Vec<Listener>,
+    pub(super) port: Port<Parcel>,
+    pub(super) doors: Arc<Doors>,
+    pub(super) commands: Receiver<Command>,
+    pub(super) clock: Clock,
+}
+
+pub(super) struct Listening {
+    pub(super) listener: Listener,
+    /// There may be more to accept than one turn takes.
+    pub(super) has_more: bool,
+}
+
+/// Verdicts that are being found out on glommio's blocking pool.
+#[derive(Default)]
+pub(super) struct Checks {
+    pub(super) running: Cell<usize>,
+    pub(super) verdicts: RefCell<Vec<(CheckId, Verdict)>>,
+}
+
+/// What came and went through this shard's sockets.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Traffic {
+    pub(super) bytes_received: u64,
+    pub(super) bytes_sent: u64,
+    pub(super) sockets_opened: u64,
+    pub(super) turned_away: u64,
+}
+
+pub(super) struct Shard {
+    pub(super) me: ShardId,
+    pub(super) shards: usize,
+    pub(super) config: Arc<Config>,
+    pub(super) core: ShardCore,
+    pub(super) effects: Effects,
+    pub(super) poller: Poller,
+    pub(super) port: Port<Parcel>,
+    pub(super) listeners: Vec<Listening>,
+    /// After there was no descriptor for a connection: when to try again.
+    pub(super) accept_again: Option<Timestamp>,
+    pub(super) connections: Slab<Connection>,
+    pub(super) lingering: Lingering,
+    /// To be read, in this order.
+    pub(super) ready: VecDeque<ConnId>,
+    /// To be read when the mesh has room again.
+    pub(super) stalled: Vec<ConnId>,
+    /// Their sockets are gone.
+    pub(super) lost: Vec<ConnId>,
+    /// What left of each connection's output in this batch.
+    pub(super) sent: Vec<(ConnId, usize)>,
+    pub(super) inbox: Vec<(ShardId, Parcel)>,
+    pub(super) scratch: Box<[u8]>,
+    pub(super) doors: Arc<Doors>,
+    pub(super) commands: Receiver<Command>,
+    pub(super) checks: Rc<Checks>,
+    pub(super) traffic: Traffic,
+    pub(super) stage: Stage,
+    /// What the core had sent when its output was written last.
+    pub(super) written_packets: u64,
+    pub(super) written_payload_bytes: u64,
+    clock: Clock,
+    last_tick: u64,
+}
+
+impl Shard {
+    pub(super) fn new(parts: ShardParts, core: ShardCore) -> std::io::Result<Self> {
+        let ShardParts { me, shards, config, listeners, port, doors, commands, clock } = parts;
+        let poller = Poller::new()?;
+        poller.add_source(port.alarm(), ALARM_TOKEN)?;
+        for (index, listener) in listeners.iter().enumerate() {
+            poller.add_source(listener, LISTENER_TOKEN | index as u64)?;
+        }
+        let listeners = listeners.into_iter().map(|listener| Listening { listener, has_more: false }).collect();
+        Ok(Self {
+            me,
+            shards,
+            config,
+            core,
+            effects: Effects::new(),
+            poller,
+            port,
+            listeners,
+            accept_again: None,
+            connections: Slab::new(),
+            lingering: Lingering::default(),
+            ready: VecDeque::new(),
+            stalled: Vec::new(),
+            lost: Vec::new(),
+            sent: Vec::new(),
+            inbox: Vec::new(),
+            scratch: vec![0; READ_BYTES_MAX].into(),
+            doors,
+            commands,
+            checks: Rc::default(),
+            traffic: Traffic::default(),
+            stage: Stage::serving(me, shards),
+            written_packets: 0,
+            written_payload_bytes: 0,
+            clock,
+            last_tick: 0,
+        })
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut is_busy = true;
+        while !self.is_finished(self.clock.now()) {
+            self.wait(is_busy).await;
+            is_busy = self.turn(self.clock.now());
+        }
+    }
+
+    /// Waits for the next thing to do, where there is nothing.
+    async fn wait(&mut self, is_busy: bool) {
+        if self.checks.running.get() > 0 && is_busy {
+            // glommio's tasks run when this one waits.
+            futures_lite::future::yield_now().await;
+        }
+        if is_busy {
+            return self.poller.wait(Some(Duration::ZERO));
+        }
+        if self.config.spin_us > 0 && self.spin() {
+            return;
+        }
+        if !self.port.prepare_sleep() {
+            return self.poller.wait(Some(Duration::ZERO));
+        }
+        let timeout = self.sleep_time(self.clock.now()).map(|time| Duration::from_millis(time.0));
+        if self.checks.running.get() > 0 {
+            ready_or_timeout(&self.poller, timeout).await.expect("an epoll set that is open can be waited for");
+            self.poller.wait(Some(Duration::ZERO));
+        } else {
+            self.poller.wait(timeout);
+        }
+        self.port.woke();
+    }
+
+    /// Asks again and again for a short time. True: there is something.
+    fn spin(&mut self) -> bool {
+        let (started, time) = (Instant::now(), Duration::from_micros(self.config.spin_us.into()));
+        loop {
+            self.poller.wait(Some(Duration::ZERO));
+            if !self.poller.is_empty() || self.port.has_incoming() {
+                return true;
+            }
+            if started.elapsed() >= time {
+                return false;
+            }
+        }
+    }
+
+    /// How long nothing is due; none: until something comes.
+    fn sleep_time(&self, now: Timestamp) -> Option<Millis> {
+        let ends = [self.lingering.next_end(), self.accept_again, self.stage.deadline()];
+        let due = ends.into_iter().flatten().map(|end| end - now);
+        due.chain(self.core.next_timeout(now)).min()
+    }
+
+    /// Does a bounded part of what there is to do. True: there is more, and it needs no waiting.
+    pub(super) fn turn(&mut self, now: Timestamp) -> bool {
+        self.take_commands(now);
+        self.take_parcels(now);
+        self.take_verdicts(now);
+        for index in 0..self.poller.len() {
+            let readiness = self.poller.event(index);
+            self.take_readiness(now, readiness);
+        }
+        self.accept_more(now);
+        self.serve_ready(now);
+        self.tick(now);
+        self.go_on_draining(now);
+        self.apply(now);
+        self.is_busy()
+    }
+
+    fn is_busy(&self) -> bool {
+        let has_effects = !self.port.is_blocked() && !self.effects.is_empty();
+        let accepts = self.accept_again.is_none() && self.listeners.iter().any(|listening| listening.has_more);
+        has_effects || accepts || !self.ready.is_empty() || self.core.wants_mesh_drained()
+    }
+
+    fn take_readiness(&mut self, now: Timestamp, readiness: Readiness) {
+        let number = readiness.token as u32;
+        match readiness.token & TOKEN_KIND {
+            CONNECTION_TOKEN => self.take_connection_readiness(now, ConnId(number), readiness),
+            LISTENER_TOKEN => {
+                if let Some(listening) = self.listeners.get_mut(number as usize) {
+                    listening.has_more = true;
+                }
+            }
+            LINGERING_TOKEN => {
+                if self.lingering.on_ready(number, &mut self.scratch) {
+                    self.doors.leave(1);
+                }
+            }
+            // An alarm has done all it is for.
+            _ => {}
+        }
+    }
+
+    fn take_connection_readiness(&mut self, now: Timestamp, conn: ConnId, readiness: Readiness) {
+        let Some(connection) = self.connections.get_mut(conn.0 as usize) else { return };
+        connection.hung_up |= readiness.hung_up;
+        if readiness.writable && connection.has_unsent() {
+            match connection.send_unsent() {
+                Ok(bytes) => self.count_sent(now, conn, bytes),
+                Err(_) => self.lost.push(conn),
+            }
+        }
+        if readiness.readable {
+            self.queue(conn);
+        }
+    }
+
+    /// What left is told the core, which may have more to send.
+    pub(super) fn count_sent(&mut self, now: Timestamp, conn: ConnId, bytes: usize) {
+        if bytes > 0 {
+            self.traffic.bytes_sent += bytes as u64;
+            self.core.handle(now, Input::Sent { conn, bytes }, &mut self.effects);
+        }
+    }
+
+    /// Puts a connection behind those that wait to be read.
+    pub(super) fn queue(&mut self, conn: ConnId) {
+        let Some(connection) = self.connections.get_mut(conn.0 as usize) else { return };
+        if !std::mem::replace(&mut connection.is_queued, true) {
+            self.ready.push_back(conn);
+        }
+    }
+
+    /// Time passes in ticks of the core's timers.
+    fn tick(&mut self, now: Timestamp) {
+        let tick = now.0 / TIMER_TICK.0;
+        if tick != self.last_tick {
+            self.last_tick = tick;
+            self.core.handle(now, Input::Tick, &mut self.effects);
+            let expired = self.lingering.expire(now);
+            self.doors.leave(expired);
+        }
+    }
+
+    fn take_commands(&mut self, now: Timestamp) {
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Configure(config) => {
+                    self.core.reconfigure(config.options());
+                    self.config = config;
+                }
+                Command::Drain(time) => self.begin_drain(now + time),
+            }
+        }
+    }
+
+    fn take_verdicts(&mut self, now: Timestamp) {
+        let verdicts = std::mem::take(&mut *self.checks.verdicts.borrow_mut());
+        for (check, verdict) in verdicts {
+            self.core.handle(now, Input::Verdict { check, verdict }, &mut self.effects);
+        }
+    }
+}

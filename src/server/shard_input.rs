@@ -1,0 +1,244 @@
+//! What comes to a shard: connections, their bytes, and parcels of other shards.
+
+use super::parcel::Parcel;
+use super::shard::{CONNECTION_TOKEN, Shard};
+use crate::base::{ConnId, Millis, Timestamp};
+use crate::broker::Input;
+use crate::net::{Accepted, Connection, Received, Unread};
+
+/// Connections accepted in one turn and from one listener; the others are not to wait for a flood of them.
+const ACCEPTS_PER_TURN: usize = 128;
+
+/// How long accepting rests when there is no descriptor for another connection.
+const ACCEPT_PAUSE: Millis = Millis(100);
+
+/// The core is given input in pieces of this size, so that what comes of one piece can be sent before the next one
+/// makes more.
+const PIECE_BYTES: usize = 4 * 1024;
+
+/// Unread input up to this size is put in front of what is read next; more is read into a buffer of its own.
+const UNREAD_COPY_BYTES_MAX: usize = 16 * 1024;
+
+/// What is left of a connection's input when the core has seen it.
+enum Fed {
+    /// So many bytes were used; so many more are needed before the rest is worth another look.
+    Used { bytes: usize, need: usize },
+    /// The connection is not to be read now. The rest waits.
+    Waits { used: usize },
+}
+
+impl Shard {
+    pub(super) fn accept_more(&mut self, now: Timestamp) {
+        if self.accept_again.is_some_and(|at| now < at) {
+            return;
+        }
+        for index in 0..self.listeners.len() {
+            if self.accept_again.take().is_some() || self.listeners[index].has_more {
+                self.accept(now, index);
+            }
+        }
+    }
+
+    fn accept(&mut self, now: Timestamp, index: usize) {
+        for _ in 0..ACCEPTS_PER_TURN {
+            match self.listeners[index].listener.accept() {
+                Accepted::Connection(socket, peer) => {
+                    self.traffic.sockets_opened += 1;
+                    if self.doors.enter() {
+                        self.open(now, Connection::new(socket, peer));
+                    } else {
+                        self.traffic.turned_away += 1;
+                    }
+                }
+                Accepted::Nothing => {
+                    self.listeners[index].has_more = false;
+                    return;
+                }
+                Accepted::Exhausted(error) => {
+                    tracing::warn!(%error, connections = self.connections.len(), "no room for another connection: trying again");
+                    self.accept_again = Some(now + ACCEPT_PAUSE);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// A connection is this shard's from here on.
+    fn open(&mut self, now: Timestamp, connection: Connection) -> Option<ConnId> {
+        if self.connections.len() == self.connections.capacity() {
+            // Not twice as much as is needed: these tables are large.
+            self.connections.reserve_exact((self.connections.len() / 8).max(64));
+        }
+        let entry = self.connections.vacant_entry();
+        let conn = ConnId(entry.key() as u32);
+        if let Err(error) = self.poller.add(&connection, CONNECTION_TOKEN | u64::from(conn.0)) {
+            tracing::error!(%error, "a connection cannot be watched, see fs.epoll.max_user_watches");
+            self.doors.leave(1);
+            return None;
+        }
+        entry.insert(connection);
+        self.core.handle(now, Input::Opened { conn }, &mut self.effects);
+        Some(conn)
+    }
+
+    /// Reads those that wait for it, each once.
+    pub(super) fn serve_ready(&mut self, now: Timestamp) {
+        for _ in 0..self.ready.len() {
+            let Some(conn) = self.ready.pop_front() else { return };
+            self.serve(now, conn);
+        }
+    }
+
+    fn serve(&mut self, now: Timestamp, conn: ConnId) {
+        let Some(connection) = self.connections.get_mut(conn.0 as usize) else { return };
+        connection.is_queued = false;
+        if connection.is_held || connection.is_stalled || self.stage.is_draining() {
+            return;
+        }
+        match connection.take_unread() {
+            None => self.read(now, conn, 0),
+            Some(unread) if unread.need == 0 => self.go_on(now, conn, unread),
+            Some(unread) if unread.bytes.len() + unread.need <= UNREAD_COPY_BYTES_MAX => {
+                self.scratch[..unread.bytes.len()].copy_from_slice(&unread.bytes);
+                self.read(now, conn, unread.bytes.len());
+            }
+            Some(unread) => self.read_more(now, conn, unread),
+        }
+    }
+
+    /// Reads into the scratch buffer, behind what is in it already.
+    fn read(&mut self, now: Timestamp, conn: ConnId, before: usize) {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let received = self.connections[conn.0 as usize].receive(&mut scratch[before..]);
+        let bytes = match received {
+            Received::Bytes { bytes, .. } => bytes,
+            Received::Nothing | Received::End => 0,
+        };
+        self.traffic.bytes_received += bytes as u64;
+        let all = &scratch[..before + bytes];
+        if bytes > 0 {
+            let fed = self.feed(now, conn, all);
+            self.keep(conn, fed, |used| all[used..].to_vec());
+        } else if before > 0 {
+            self.keep(conn, Fed::Used { bytes: 0, need: 1 }, |_| all.to_vec());
+        }
+        self.scratch = scratch;
+        self.after_read(conn, received);
+    }
+
+    /// Reads what is long into the connection's own buffer, and looks at it when it is there.
+    fn read_more(&mut self, now: Timestamp, conn: ConnId, mut unread: Box<Unread>) {
+        let before = unread.bytes.len();
+        let received = self.connections[conn.0 as usize].receive_more(&mut unread);
+        self.traffic.bytes_received += (unread.bytes.len() - before) as u64;
+        if unread.need == 0 {
+            self.feed_own(now, conn, unread);
+        } else {
+            self.connections[conn.0 as usize].keep_unread(unread);
+        }
+        self.after_read(conn, received);
+    }
+
+    /// Input that only waited is looked at again, and then the socket.
+    fn go_on(&mut self, now: Timestamp, conn: ConnId, unread: Box<Unread>) {
+        self.feed_own(now, conn, unread);
+        self.queue(conn);
+    }
+
+    fn feed_own(&mut self, now: Timestamp, conn: ConnId, unread: Box<Unread>) {
+        let mut bytes = unread.bytes;
+        let fed = self.feed(now, conn, &bytes);
+        self.keep(conn, fed, |used| {
+            bytes.drain(..used);
+            bytes
+        });
+    }
+
+    fn after_read(&mut self, conn: ConnId, received: Received) {
+        match received {
+            Received::Bytes { is_all: false, .. } => self.queue(conn),
+            Received::Bytes { .. } | Received::Nothing => {}
+            Received::End => self.lost.push(conn),
+        }
+    }
+
+    /// Keeps what the core did not use.
+    fn keep(&mut self, conn: ConnId, fed: Fed, rest: impl FnOnce(usize) -> Vec<u8>) {
+        let Some(connection) = self.connections.get_mut(conn.0 as usize) else { return };
+        let (used, need) = match fed {
+            Fed::Used { bytes, need } => (bytes, need),
+            Fed::Waits { used } => (used, 0),
+        };
+        let bytes = rest(used);
+        if !bytes.is_empty() {
+            connection.keep_unread(Box::new(Unread { bytes, need }));
+        }
+    }
+
+    /// Gives the core a connection's input, piece by piece.
+    fn feed(&mut self, now: Timestamp, conn: ConnId, bytes: &[u8]) -> Fed {
+        let (mut used, mut end) = (0, PIECE_BYTES.min(bytes.len()));
+        loop {
+            let input = Input::Bytes { conn, bytes: &bytes[used..end] };
+            let consumed = self.core.handle(now, input, &mut self.effects);
+            used += consumed.bytes;
+            if self.effects.moves.last().is_some_and(|(moved, _)| *moved == conn) {
+                return Fed::Waits { used };
+            }
+            let has_blocked = self.send_mesh() && self.port.is_blocked();
+            if consumed.held || has_blocked {
+                self.rest(conn, consumed.held, has_blocked);
+                return Fed::Waits { used };
+            }
+            if end == bytes.len() {
+                return Fed::Used { bytes: used, need: consumed.need };
+            }
+            if self.has_much_to_write() {
+                self.apply(now);
+            }
+            end = (used + PIECE_BYTES).max(end + consumed.need).min(bytes.len());
+        }
+    }
+
+    /// A connection is not read until what it waits for is there.
+    fn rest(&mut self, conn: ConnId, is_held: bool, is_stalled: bool) {
+        let connection = &mut self.connections[conn.0 as usize];
+        connection.is_held = is_held;
+        if is_stalled {
+            connection.is_stalled = true;
+            self.stalled.push(conn);
+        }
+    }
+
+    /// Takes what other shards sent before this moment.
+    pub(super) fn take_parcels(&mut self, now: Timestamp) {
+        let mut inbox = std::mem::take(&mut self.inbox);
+        self.port.receive(|from, parcel| inbox.push((from, parcel)));
+        for (from, parcel) in inbox.drain(..) {
+            match parcel {
+                Parcel::Core(message) => {
+                    self.core.handle(now, Input::Mesh { from, message }, &mut self.effects);
+                    if self.has_much_to_write() {
+                        self.apply(now);
+                    }
+                }
+                Parcel::Connection(connection) => self.take_connection(now, *connection),
+                Parcel::Quiet => self.stage.hear_quiet(from),
+            }
+        }
+        self.inbox = inbox;
+        if self.core.wants_mesh_drained() {
+            self.core.handle(now, Input::MeshDrained, &mut self.effects);
+        }
+    }
+
+    /// A connection comes home. What was read of it is looked at first.
+    fn take_connection(&mut self, now: Timestamp, connection: Connection) {
+        if self.stage.is_draining() {
+            return self.doors.leave(1);
+        }
+        if let Some(conn) = self.open(now, connection) {
+            self.queue(conn);
+        }
+    }
+}

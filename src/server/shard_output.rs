@@ -1,0 +1,158 @@
+//! What comes of a shard's inputs: bytes to clients, messages to other shards, connections that move or end, checks to
+//! be run, lines of the log.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::parcel::Parcel;
+use super::shard::{LINGERING_TOKEN, Shard};
+use crate::access::Check;
+use crate::base::{ConnId, Timestamp};
+use crate::broker::{CheckId, Input};
+
+/// Output beyond this is written before more is made, near enough: it is to leave the caches as bytes on their way.
+const OUTPUT_BYTES: u64 = 512 * 1024;
+
+/// What a packet has besides its payload, roughly.
+const PACKET_BYTES: u64 = 32;
+
+impl Shard {
+    /// Whether what waits to be written is better written now.
+    pub(super) fn has_much_to_write(&self) -> bool {
+        let counters = self.core.counters();
+        let packets = counters.packets_sent - self.written_packets;
+        let payload_bytes = counters.publish_bytes_sent - self.written_payload_bytes;
+        packets * PACKET_BYTES + payload_bytes > OUTPUT_BYTES
+    }
+
+    /// Hands what the core told other shards to the mesh. True: there was something.
+    pub(super) fn send_mesh(&mut self) -> bool {
+        let had_some = !self.effects.mesh.is_empty();
+        for (to, message) in self.effects.mesh.drain(..) {
+            self.port.send(to, Parcel::Core(message));
+        }
+        had_some
+    }
+
+    /// Does what the core asked for. What it says to other shards goes first: nobody may learn of a message before it
+    /// is where others will look for it. So while the mesh has no room, nothing else is done.
+    pub(super) fn apply(&mut self, now: Timestamp) {
+        self.send_mesh();
+        self.port.flush();
+        if self.port.is_blocked() {
+            return;
+        }
+        self.unstall();
+        self.write_output();
+        self.log_events();
+        self.move_connections();
+        for conn in std::mem::take(&mut self.effects.close) {
+            self.close(now, conn);
+        }
+        for conn in std::mem::take(&mut self.lost) {
+            self.lose(now, conn);
+        }
+        for (check, question) in std::mem::take(&mut self.effects.checks) {
+            self.run_check(check, question);
+        }
+        for conn in std::mem::take(&mut self.effects.resumed) {
+            self.resume(conn);
+        }
+        self.tell_sent(now);
+    }
+
+    fn unstall(&mut self) {
+        for conn in std::mem::take(&mut self.stalled) {
+            if let Some(connection) = self.connections.get_mut(conn.0 as usize) {
+                connection.is_stalled = false;
+                self.queue(conn);
+            }
+        }
+    }
+
+    fn write_output(&mut self) {
+        let counters = self.core.counters();
+        (self.written_packets, self.written_payload_bytes) = (counters.packets_sent, counters.publish_bytes_sent);
+        let Self { effects, connections, sent, lost, .. } = self;
+        effects.output.drain(|conn, buffer| {
+            let Some(connection) = connections.get_mut(conn.0 as usize) else { return };
+            match connection.send(buffer) {
+                Ok(bytes) => sent.push((conn, bytes)),
+                Err(_) => lost.push(conn),
+            }
+        });
+    }
+
+    /// Last in a batch: the core may have more for who has room again, which is the next batch's.
+    fn tell_sent(&mut self, now: Timestamp) {
+        let mut sent = std::mem::take(&mut self.sent);
+        for (conn, bytes) in sent.drain(..) {
+            if let Some(connection) = self.connections.get_mut(conn.0 as usize) {
+                connection.was_written = false;
+                self.count_sent(now, conn, bytes);
+            }
+        }
+        self.sent = sent;
+    }
+
+    fn log_events(&mut self) {
+        for event in self.effects.events.drain(..) {
+            let conn = event.connection();
+            let peer: Option<std::net::SocketAddr> = conn.and_then(|conn| self.connections.get(conn.0 as usize)).map(|found| found.peer().into());
+            tracing::info!(?event, ?peer);
+        }
+    }
+
+    fn move_connections(&mut self) {
+        if self.effects.moves.is_empty() {
+            return;
+        }
+        for (conn, to) in self.effects.moves.drain(..) {
+            let mut connection = self.connections.remove(conn.0 as usize);
+            // Fails only where it is not watched any more, which is what is wanted.
+            let _ = self.poller.remove(&connection);
+            connection.is_queued = false;
+            self.port.send(to, Parcel::Connection(Box::new(connection)));
+        }
+        self.port.flush();
+    }
+
+    /// Ends a connection when its last words have left.
+    fn close(&mut self, now: Timestamp, conn: ConnId) {
+        let Some(connection) = self.connections.try_remove(conn.0 as usize) else { return };
+        self.core.handle(now, Input::Closed { conn }, &mut self.effects);
+        let has_last_words = connection.was_written || connection.has_unsent();
+        let token = |number| LINGERING_TOKEN | u64::from(number);
+        if !has_last_words || !self.lingering.add(now, connection, &self.poller, token) {
+            self.doors.leave(1);
+        }
+    }
+
+    /// The socket is gone.
+    fn lose(&mut self, now: Timestamp, conn: ConnId) {
+        if self.connections.try_remove(conn.0 as usize).is_some() {
+            self.core.handle(now, Input::Closed { conn }, &mut self.effects);
+            self.doors.leave(1);
+        }
+    }
+
+    fn resume(&mut self, conn: ConnId) {
+        if let Some(connection) = self.connections.get_mut(conn.0 as usize) {
+            connection.is_held = false;
+            self.queue(conn);
+        }
+    }
+
+    /// A verdict that takes long is found out on another thread.
+    fn run_check(&mut self, check: CheckId, question: Box<dyn Check>) {
+        let (checks, alarm) = (Rc::clone(&self.checks), Arc::clone(self.port.alarm()));
+        checks.running.set(checks.running.get() + 1);
+        glommio::spawn_local(async move {
+            let verdict = glommio::executor().spawn_blocking(move || question.run()).await;
+            checks.verdicts.borrow_mut().push((check, verdict));
+            checks.running.set(checks.running.get() - 1);
+            alarm.ring();
+        })
+        .detach();
+    }
+}
