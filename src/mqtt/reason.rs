@@ -1,7 +1,9 @@
 //! Reason codes of MQTT 5.0, and the six return codes that 3.1 and 3.1.1 have in their place.
 
+use std::fmt;
+
 macro_rules! reason_codes {
-    ($($name:ident = $code:literal),+ $(,)?) => {
+    ($($name:ident = $code:literal $words:literal),+ $(,)?) => {
         /// A reason code. The names are the specification's; where one number has several names, by packet, the
         /// first here serves all of them.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -17,58 +19,71 @@ macro_rules! reason_codes {
                     _ => None,
                 }
             }
+
+            /// What the specification calls it.
+            pub const fn words(self) -> &'static str {
+                match self {
+                    $(Self::$name => $words),+
+                }
+            }
         }
     };
 }
 
 reason_codes! {
     /* also Normal disconnection and Granted QoS 0 */
-    Success = 0x00,
-    GrantedQoS1 = 0x01,
-    GrantedQoS2 = 0x02,
-    DisconnectWithWill = 0x04,
-    NoMatchingSubscribers = 0x10,
-    NoSubscriptionExisted = 0x11,
-    ContinueAuthentication = 0x18,
-    ReAuthenticate = 0x19,
-    Unspecified = 0x80,
-    MalformedPacket = 0x81,
-    ProtocolError = 0x82,
-    ImplementationSpecific = 0x83,
-    UnsupportedProtocolVersion = 0x84,
-    ClientIdentifierNotValid = 0x85,
-    BadUserNameOrPassword = 0x86,
-    NotAuthorized = 0x87,
-    ServerUnavailable = 0x88,
-    ServerBusy = 0x89,
-    Banned = 0x8a,
-    ServerShuttingDown = 0x8b,
-    BadAuthenticationMethod = 0x8c,
-    KeepAliveTimeout = 0x8d,
-    SessionTakenOver = 0x8e,
-    TopicFilterInvalid = 0x8f,
-    TopicNameInvalid = 0x90,
-    PacketIdentifierInUse = 0x91,
-    PacketIdentifierNotFound = 0x92,
-    ReceiveMaximumExceeded = 0x93,
-    TopicAliasInvalid = 0x94,
-    PacketTooLarge = 0x95,
-    MessageRateTooHigh = 0x96,
-    QuotaExceeded = 0x97,
-    AdministrativeAction = 0x98,
-    PayloadFormatInvalid = 0x99,
-    RetainNotSupported = 0x9a,
-    QoSNotSupported = 0x9b,
-    UseAnotherServer = 0x9c,
-    ServerMoved = 0x9d,
-    SharedSubscriptionsNotSupported = 0x9e,
-    ConnectionRateExceeded = 0x9f,
-    MaximumConnectTime = 0xa0,
-    SubscriptionIdentifiersNotSupported = 0xa1,
-    WildcardSubscriptionsNotSupported = 0xa2,
+    Success = 0x00 "success",
+    GrantedQoS1 = 0x01 "granted QoS 1",
+    GrantedQoS2 = 0x02 "granted QoS 2",
+    DisconnectWithWill = 0x04 "disconnect with will",
+    NoMatchingSubscribers = 0x10 "no matching subscribers",
+    NoSubscriptionExisted = 0x11 "no subscription existed",
+    ContinueAuthentication = 0x18 "continue authentication",
+    ReAuthenticate = 0x19 "re-authenticate",
+    Unspecified = 0x80 "unspecified error",
+    MalformedPacket = 0x81 "malformed packet",
+    ProtocolError = 0x82 "protocol error",
+    ImplementationSpecific = 0x83 "implementation specific error",
+    UnsupportedProtocolVersion = 0x84 "unsupported protocol version",
+    ClientIdentifierNotValid = 0x85 "client identifier not valid",
+    BadUserNameOrPassword = 0x86 "bad user name or password",
+    NotAuthorized = 0x87 "not authorized",
+    ServerUnavailable = 0x88 "server unavailable",
+    ServerBusy = 0x89 "server busy",
+    Banned = 0x8a "banned",
+    ServerShuttingDown = 0x8b "server shutting down",
+    BadAuthenticationMethod = 0x8c "bad authentication method",
+    KeepAliveTimeout = 0x8d "keep alive timeout",
+    SessionTakenOver = 0x8e "session taken over",
+    TopicFilterInvalid = 0x8f "topic filter invalid",
+    TopicNameInvalid = 0x90 "topic name invalid",
+    PacketIdentifierInUse = 0x91 "packet identifier in use",
+    PacketIdentifierNotFound = 0x92 "packet identifier not found",
+    ReceiveMaximumExceeded = 0x93 "receive maximum exceeded",
+    TopicAliasInvalid = 0x94 "topic alias invalid",
+    PacketTooLarge = 0x95 "packet too large",
+    MessageRateTooHigh = 0x96 "message rate too high",
+    QuotaExceeded = 0x97 "quota exceeded",
+    AdministrativeAction = 0x98 "administrative action",
+    PayloadFormatInvalid = 0x99 "payload format invalid",
+    RetainNotSupported = 0x9a "retain not supported",
+    QoSNotSupported = 0x9b "QoS not supported",
+    UseAnotherServer = 0x9c "use another server",
+    ServerMoved = 0x9d "server moved",
+    SharedSubscriptionsNotSupported = 0x9e "shared subscriptions not supported",
+    ConnectionRateExceeded = 0x9f "connection rate exceeded",
+    MaximumConnectTime = 0xa0 "maximum connect time",
+    SubscriptionIdentifiersNotSupported = 0xa1 "subscription identifiers not supported",
+    WildcardSubscriptionsNotSupported = 0xa2 "wildcard subscriptions not supported",
 }
 
 use ReasonCode as R;
+
+impl fmt::Display for ReasonCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (0x{:02X})", self.words(), *self as u8)
+    }
+}
 
 impl ReasonCode {
     /// 0x80 and above say that the operation failed.
@@ -214,6 +229,12 @@ mod tests {
             assert_eq!(ReasonCode::from_u8(code as u8), Some(code));
         }
         assert_eq!(ReasonCode::ALL.len(), 43);
+    }
+
+    #[test]
+    fn a_code_reads_as_the_specification_names_it() {
+        assert_eq!(R::Success.to_string(), "success (0x00)");
+        assert_eq!(R::QoSNotSupported.to_string(), "QoS not supported (0x9B)");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::config::Config;
 use super::doors::Doors;
 use super::shard::{Command, Shard, ShardParts};
 use crate::access::Guard;
-use crate::base::{Millis, ShardId};
+use crate::base::ShardId;
 use crate::broker::{OptionError, Options, ShardCore};
 use crate::mesh::{self, Alarm};
 use crate::net::Listener;
@@ -120,7 +120,7 @@ impl Broker {
         let errors: Vec<_> = starts.iter().take(shards).collect();
         match errors.iter().flatten().next() {
             None if errors.len() == shards => Ok(broker),
-            None => Err(StartError::Shard(broker.stop(Millis(0)).err().unwrap_or_else(|| "it ended".to_owned()))),
+            None => Err(StartError::Shard(broker.stop().err().unwrap_or_else(|| "it ended".to_owned()))),
             Some(error) => Err(StartError::Shard(error.to_string())),
         }
     }
@@ -141,9 +141,9 @@ impl Broker {
         self.tell(|| Command::Configure(Arc::clone(&config)));
     }
 
-    /// Drains, within the time given, and ends.
-    pub fn stop(self, within: Millis) -> Result<(), String> {
-        self.tell(|| Command::Drain(within));
+    /// Drains, within the time configured, and ends.
+    pub fn stop(self) -> Result<(), String> {
+        self.tell(|| Command::Drain);
         let mut result = Ok(());
         for shard in self.shards {
             if let Err(error) = shard.thread.join() {

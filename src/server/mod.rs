@@ -2,14 +2,23 @@
 
 mod boot;
 mod clock;
+mod command_line;
 mod config;
+pub mod config_file;
 mod doors;
 mod drain;
+mod host;
+mod log;
 mod parcel;
+mod run;
 mod shard;
 mod shard_input;
 mod shard_output;
 mod stage;
 
 pub use boot::{Broker, StartError};
-pub use config::{Config, Limits, ListenerConfig, LogConfig, LogFormat, LogLevel};
+pub use command_line::CommandLine;
+pub use config::{Config, ConfigError, Limits, ListenerConfig, LogConfig, LogFormat, LogLevel};
+pub use host::{HostError, HostLimits, raise_descriptor_limit};
+pub use log::{Log, log_event};
+pub use run::run;

@@ -37,8 +37,8 @@ pub(super) const LINGERING_TOKEN: u64 = 3 << 32;
 pub(super) enum Command {
     /// New options; those that only a start can change are as they were.
     Configure(Arc<Config>),
-    /// Stop accepting, tell every client, and end, not later than so long from now.
-    Drain(Millis),
+    /// Stop accepting, tell every client, and end.
+    Drain,
 }
 
 /// What a shard begins with, made on the thread that starts it.
@@ -293,7 +293,7 @@ impl Shard {
                     self.core.reconfigure(config.options());
                     self.config = config;
                 }
-                Command::Drain(time) => self.begin_drain(now + time),
+                Command::Drain => self.begin_drain(now + Millis::from_secs(self.config.drain_secs)),
             }
         }
     }

@@ -4,6 +4,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::log::log_event;
 use super::parcel::Parcel;
 use super::shard::{LINGERING_TOKEN, Shard};
 use crate::access::Check;
@@ -98,8 +99,8 @@ impl Shard {
     fn log_events(&mut self) {
         for event in self.effects.events.drain(..) {
             let conn = event.connection();
-            let peer: Option<std::net::SocketAddr> = conn.and_then(|conn| self.connections.get(conn.0 as usize)).map(|found| found.peer().into());
-            tracing::info!(?event, ?peer);
+            let peer = conn.and_then(|conn| self.connections.get(conn.0 as usize)).map(|found| found.peer().into());
+            log_event(&event, peer, self.me);
         }
     }
 

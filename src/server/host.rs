@@ -1,0 +1,273 @@
+//! What this machine permits: cores, descriptors, locked memory, io_uring. What is too little is told with its remedy.
+
+use std::fmt;
+use std::{fs, thread};
+
+use core_affinity::CoreId;
+use glommio::{GlommioError, LocalExecutorBuilder, ReactorErrorKind};
+use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::config::Config;
+use crate::base::limits::SHARDS_MAX;
+
+/// Descriptors that are not connections': of the process, and of each shard for its rings, its listeners and its mesh.
+const DESCRIPTORS_OF_PROCESS: u64 = 64;
+const DESCRIPTORS_OF_SHARD: u64 = 16;
+
+/// With less glommio makes no executor.
+const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HostLimits {
+    /// Those that the process may run on.
+    pub cores: Vec<CoreId>,
+    /// `u64::MAX`: no limit.
+    pub descriptors: u64,
+    pub memlock_bytes: u64,
+}
+
+/// Lets the process have as many descriptors as it may give itself.
+pub fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    // Where that is not permitted, the limit stays, and the warnings tell of it.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+}
+
+impl HostLimits {
+    pub fn read() -> Self {
+        let limit = |resource| getrlimit(resource).current.unwrap_or(u64::MAX);
+        Self {
+            cores: core_affinity::get_core_ids().unwrap_or_default(),
+            descriptors: limit(Resource::Nofile),
+            memlock_bytes: limit(Resource::Memlock),
+        }
+    }
+
+    /// How many shards there are with this configuration.
+    pub fn shards(&self, config: &Config) -> usize {
+        if config.shards == 0 { self.cores.len().clamp(1, SHARDS_MAX) } else { config.shards }
+    }
+
+    /// How many connections there are descriptors for.
+    fn connections_fitting(&self, config: &Config) -> u64 {
+        let of_shard = DESCRIPTORS_OF_SHARD + config.listeners.len() as u64;
+        self.descriptors.saturating_sub(DESCRIPTORS_OF_PROCESS + of_shard * self.shards(config) as u64)
+    }
+
+    /// The configuration, with the number here for what it leaves to the machine.
+    pub fn fit(&self, mut config: Config) -> Config {
+        if config.connections_max == 0 {
+            let most = config.options().connections_max;
+            let fitting = usize::try_from(self.connections_fitting(&config)).unwrap_or(most);
+            config.connections_max = fitting.clamp(1, most);
+        }
+        config
+    }
+
+    /// What will not be as the configuration wants it.
+    pub fn warnings(&self, config: &Config) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let fitting = self.connections_fitting(config);
+        if fitting < (config.connections_max as u64).max(1) {
+            warnings.push(format!(
+                "the descriptor limit of {} leaves room for {fitting} connections, connections_max is {}: raise it with \
+                 LimitNOFILE= in the systemd unit or ulimit -n in the shell",
+                self.descriptors, config.connections_max,
+            ));
+        }
+        let (shards, cores) = (self.shards(config), self.cores.len());
+        if shards > cores {
+            warnings
+                .push(format!("{shards} shards share {cores} cores: more shards than cores make the broker slower"));
+        }
+        warnings
+    }
+
+    /// Whether a broker can run here at all.
+    pub fn check(&self) -> Result<(), HostError> {
+        if self.memlock_bytes < MEMLOCK_BYTES_MIN {
+            return Err(HostError::Memlock { found: self.memlock_bytes, needed: MEMLOCK_BYTES_MIN });
+        }
+        let setting = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
+        // An executor belongs to its thread, and the probe's is not to stay.
+        let probe = thread::spawn(|| LocalExecutorBuilder::default().make().map(drop));
+        match probe.join() {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(cause(&error, setting.trim())),
+            Err(_) => Err(HostError::Executor("glommio gave up".into())),
+        }
+    }
+}
+
+/// Why no broker can run on this machine as it is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum HostError {
+    Memlock {
+        found: u64,
+        needed: u64,
+    },
+    /// By this value of kernel.io_uring_disabled.
+    IoUringDisabled {
+        setting: String,
+    },
+    IoUringForbidden,
+    IoUringUnknown,
+    Descriptors,
+    Memory,
+    Executor(String),
+}
+
+impl fmt::Display for HostError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memlock { found, needed } => write!(
+                f,
+                "the limit of locked memory is {} KiB and io_uring needs {} KiB: raise it with LimitMEMLOCK= in the systemd \
+                 unit, ulimit -l in the shell or --ulimit memlock= of the container",
+                found / 1024,
+                needed / 1024
+            ),
+            Self::IoUringDisabled { setting } => write!(
+                f,
+                "io_uring is switched off, as kernel.io_uring_disabled is {setting}: sysctl kernel.io_uring_disabled=0 \
+                 switches it on"
+            ),
+            Self::IoUringForbidden => f.write_str(
+                "io_uring is not permitted to this process: a container's seccomp profile may forbid it, and has to allow \
+                 io_uring_setup, io_uring_enter and io_uring_register",
+            ),
+            Self::IoUringUnknown => f.write_str(
+                "io_uring is unknown to this kernel: Linux 5.8 or newer is needed, and a sandbox such as gVisor has none",
+            ),
+            Self::Descriptors => f.write_str(
+                "there are no descriptors left to start with: raise their limit with LimitNOFILE= in the systemd unit or \
+                 ulimit -n in the shell",
+            ),
+            Self::Memory => f.write_str(
+                "there is no memory for io_uring: free some, or raise the limit of locked memory with LimitMEMLOCK= in the \
+                 systemd unit or ulimit -l in the shell",
+            ),
+            Self::Executor(why) => write!(f, "io_uring does not work here: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for HostError {}
+
+/// Why there was no executor; `setting` is what kernel.io_uring_disabled says, empty where there is none.
+fn cause(error: &GlommioError<()>, setting: &str) -> HostError {
+    if let GlommioError::ReactorError(ReactorErrorKind::MemLockLimit(found, needed)) = *error {
+        return HostError::Memlock { found, needed };
+    }
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::PERM | Errno::ACCESS) if !matches!(setting, "" | "0") => {
+            HostError::IoUringDisabled { setting: setting.into() }
+        }
+        Some(Errno::PERM | Errno::ACCESS) => HostError::IoUringForbidden,
+        Some(Errno::NOSYS) => HostError::IoUringUnknown,
+        Some(Errno::MFILE | Errno::NFILE) => HostError::Descriptors,
+        Some(Errno::NOMEM) => HostError::Memory,
+        _ => HostError::Executor(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    fn host(descriptors: u64) -> HostLimits {
+        HostLimits { cores: vec![CoreId { id: 0 }, CoreId { id: 3 }], descriptors, memlock_bytes: u64::MAX }
+    }
+
+    #[test]
+    fn this_machine_has_cores_and_descriptors_and_runs_an_executor() {
+        let host = HostLimits::read();
+        assert!(!host.cores.is_empty() && host.descriptors > 0);
+        assert_eq!(host.check(), Ok(()));
+    }
+
+    #[test]
+    fn the_soft_limit_of_descriptors_is_raised_to_the_hard_one() {
+        raise_descriptor_limit();
+        let limit = getrlimit(Resource::Nofile);
+        assert_eq!(limit.current, limit.maximum);
+    }
+
+    #[test]
+    fn there_is_a_shard_for_each_core_unless_the_configuration_says_otherwise() {
+        assert_eq!(host(1_000).shards(&Config::default()), 2);
+        assert_eq!(host(1_000).shards(&Config { shards: 5, ..Config::default() }), 5);
+        let many = HostLimits { cores: vec![CoreId { id: 0 }; 100], ..host(1_000) };
+        assert_eq!(many.shards(&Config::default()), 64);
+    }
+
+    #[test]
+    fn without_a_number_as_many_connections_are_let_in_as_there_are_descriptors_for() {
+        assert_eq!(host(1_000).fit(Config::default()).connections_max, 1_000 - 64 - 2 * 17);
+        assert_eq!(host(10).fit(Config::default()).connections_max, 1);
+        assert_eq!(host(u64::MAX).fit(Config::default()).connections_max, 2_000_000);
+        let chosen = Config { connections_max: 5_000, ..Config::default() };
+        assert_eq!(host(1_000).fit(chosen.clone()), chosen);
+    }
+
+    #[test]
+    fn too_few_descriptors_are_told_with_the_remedy() {
+        let wanted = |connections_max| Config { connections_max, ..Config::default() };
+        assert_eq!(host(1_000).warnings(&wanted(902)), [""; 0]);
+        assert_eq!(
+            host(1_000).warnings(&wanted(903)),
+            ["the descriptor limit of 1000 leaves room for 902 connections, connections_max is 903: raise it with \
+              LimitNOFILE= in the systemd unit or ulimit -n in the shell"]
+        );
+        assert_eq!(host(1_000).warnings(&Config::default()), [""; 0]);
+        assert_eq!(host(99).warnings(&host(99).fit(Config::default())), [""; 0]);
+        assert_eq!(host(98).warnings(&host(98).fit(Config::default())).len(), 1);
+    }
+
+    #[test]
+    fn more_shards_than_cores_are_told() {
+        let config = Config { shards: 3, ..Config::default() };
+        assert_eq!(
+            host(1_000).warnings(&config),
+            ["3 shards share 2 cores: more shards than cores make the broker slower"]
+        );
+    }
+
+    #[test]
+    fn too_little_locked_memory_is_told_with_the_remedy() {
+        let host = HostLimits { memlock_bytes: 64 * 1024, ..host(1_000) };
+        assert_eq!(
+            host.check().unwrap_err().to_string(),
+            "the limit of locked memory is 64 KiB and io_uring needs 512 KiB: raise it with LimitMEMLOCK= in the systemd \
+             unit, ulimit -l in the shell or --ulimit memlock= of the container"
+        );
+    }
+
+    #[test]
+    fn what_keeps_an_executor_from_starting_is_told_apart() {
+        let os = |errno: Errno| GlommioError::IoError(io::Error::from_raw_os_error(errno.raw_os_error()));
+        let disabled = |setting: &str| HostError::IoUringDisabled { setting: setting.into() };
+        assert_eq!(cause(&os(Errno::PERM), "2"), disabled("2"));
+        assert_eq!(cause(&os(Errno::PERM), "1"), disabled("1"));
+        assert_eq!(cause(&os(Errno::PERM), "0"), HostError::IoUringForbidden);
+        assert_eq!(cause(&os(Errno::ACCESS), ""), HostError::IoUringForbidden);
+        assert_eq!(cause(&os(Errno::NOSYS), ""), HostError::IoUringUnknown);
+        assert_eq!(cause(&os(Errno::MFILE), "0"), HostError::Descriptors);
+        assert_eq!(cause(&os(Errno::NOMEM), "0"), HostError::Memory);
+        let memlock = GlommioError::ReactorError(ReactorErrorKind::MemLockLimit(65_536, 524_288));
+        assert_eq!(cause(&memlock, "0"), HostError::Memlock { found: 65_536, needed: 524_288 });
+        assert!(matches!(cause(&os(Errno::IO), "0"), HostError::Executor(_)));
+    }
+
+    #[test]
+    fn what_forbids_io_uring_is_told_with_the_remedy() {
+        assert_eq!(
+            HostError::IoUringDisabled { setting: "2".into() }.to_string(),
+            "io_uring is switched off, as kernel.io_uring_disabled is 2: sysctl kernel.io_uring_disabled=0 switches it on"
+        );
+        assert!(HostError::IoUringForbidden.to_string().contains("a container's seccomp profile may forbid it"));
+    }
+}
