@@ -65,7 +65,7 @@ class Client {
     this.found = { connect: [], message: [], close: [], disconnect: [] };
     this.waiting = {};
     this.mqtt.on("connect", (connack) => this.put("connect", connack));
-    this.mqtt.on("message", (topic, payload, packet) => this.put("message", { topic, payload, ...packet }));
+    this.mqtt.on("message", (topic, payload, packet) => this.put("message", { ...packet, topic, payload }));
     this.mqtt.on("close", () => this.put("close", {}));
     this.mqtt.on("disconnect", (packet) => this.put("disconnect", packet));
     this.mqtt.on("error", (error) => console.log(`error   ${options.clientId}: ${error.message}`));
