@@ -30,6 +30,25 @@ pub enum DropReason {
 
 impl DropReason {
     pub const COUNT: usize = Self::NoSharedMember as usize + 1;
+
+    /// All of them, as operators read them.
+    pub const NAMES: [(Self, &'static str); Self::COUNT] = [
+        (Self::QueueFullNewest, "queue_full_newest"),
+        (Self::QueueFullOldest, "queue_full_oldest"),
+        (Self::LastValueReplaced, "last_value_replaced"),
+        (Self::QueueFullDisconnect, "queue_full_disconnect"),
+        (Self::QosZeroOffline, "qos_zero_offline"),
+        (Self::QosZeroSlow, "qos_zero_slow"),
+        (Self::Expired, "expired"),
+        (Self::TooLarge, "too_large"),
+        (Self::RefusedByClient, "refused_by_client"),
+        (Self::SessionEnded, "session_ended"),
+        (Self::NoSharedMember, "no_shared_member"),
+    ];
+
+    /// Those that say that a subscriber takes less than it is sent.
+    pub const NO_ROOM: [Self; 4] =
+        [Self::QueueFullNewest, Self::QueueFullOldest, Self::QueueFullDisconnect, Self::QosZeroSlow];
 }
 
 /// Why something that a client asked for was refused.
@@ -66,6 +85,23 @@ pub enum Refusal {
 
 impl Refusal {
     pub const COUNT: usize = Self::ReservedTopic as usize + 1;
+
+    /// All of them, as operators read them.
+    pub const NAMES: [(Self, &'static str); Self::COUNT] = [
+        (Self::BadPacket, "bad_packet"),
+        (Self::Connect, "connect"),
+        (Self::ConnectTimeout, "connect_timeout"),
+        (Self::TooManySessions, "too_many_sessions"),
+        (Self::TooManyConnections, "too_many_connections"),
+        (Self::PublishNotAuthorized, "publish_not_authorized"),
+        (Self::SubscribeNotAuthorized, "subscribe_not_authorized"),
+        (Self::TooManySubscriptions, "too_many_subscriptions"),
+        (Self::TopicTooDeep, "topic_too_deep"),
+        (Self::RetainedFull, "retained_full"),
+        (Self::ReceiveMaximumExceeded, "receive_maximum_exceeded"),
+        (Self::PayloadFormat, "payload_format"),
+        (Self::ReservedTopic, "reserved_topic"),
+    ];
 }
 
 /// One shard's counters; the broker's are their sums.
@@ -80,6 +116,10 @@ pub struct Counters {
     /// Publishes handed to another shard; with `publishes_received` it tells what a publish costs the mesh.
     pub mesh_publishes_sent: u64,
     pub connections_opened: u64,
+    pub connects_received: u64,
+    /// Bytes of packets given out to be sent; and of those, what left, or was lost with its connection.
+    pub output_bytes: u64,
+    pub output_bytes_gone: u64,
     pub sessions_expired: u64,
     pub takeovers: u64,
     pub keep_alive_timeouts: u64,
@@ -107,5 +147,87 @@ impl Counters {
 
     pub fn dropped_in_all(&self) -> u64 {
         self.dropped.iter().sum()
+    }
+
+    /// Bytes that wait for their sockets.
+    pub fn output_bytes_waiting(&self) -> u64 {
+        self.output_bytes - self.output_bytes_gone
+    }
+
+    pub fn add(&mut self, other: &Self) {
+        let Self {
+            packets_received,
+            packets_sent,
+            publishes_received,
+            publishes_sent,
+            publish_bytes_received,
+            publish_bytes_sent,
+            mesh_publishes_sent,
+            connections_opened,
+            connects_received,
+            output_bytes,
+            output_bytes_gone,
+            sessions_expired,
+            takeovers,
+            keep_alive_timeouts,
+            match_cut,
+            dropped,
+            refused,
+        } = other;
+        self.packets_received += packets_received;
+        self.packets_sent += packets_sent;
+        self.publishes_received += publishes_received;
+        self.publishes_sent += publishes_sent;
+        self.publish_bytes_received += publish_bytes_received;
+        self.publish_bytes_sent += publish_bytes_sent;
+        self.mesh_publishes_sent += mesh_publishes_sent;
+        self.connections_opened += connections_opened;
+        self.connects_received += connects_received;
+        self.output_bytes += output_bytes;
+        self.output_bytes_gone += output_bytes_gone;
+        self.sessions_expired += sessions_expired;
+        self.takeovers += takeovers;
+        self.keep_alive_timeouts += keep_alive_timeouts;
+        self.match_cut += match_cut;
+        self.dropped.iter_mut().zip(dropped).for_each(|(sum, count)| *sum += count);
+        self.refused.iter_mut().zip(refused).for_each(|(sum, count)| *sum += count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snake_case(name: &str) -> String {
+        name.chars().fold(String::new(), |mut text, letter| {
+            if letter.is_uppercase() && !text.is_empty() {
+                text.push('_');
+            }
+            text.push(letter.to_ascii_lowercase());
+            text
+        })
+    }
+
+    #[test]
+    fn each_reason_is_named_once_by_its_own_name() {
+        for (index, (reason, name)) in DropReason::NAMES.into_iter().enumerate() {
+            assert_eq!((reason as usize, name), (index, &*snake_case(&format!("{reason:?}"))));
+        }
+        for (index, (refusal, name)) in Refusal::NAMES.into_iter().enumerate() {
+            assert_eq!((refusal as usize, name), (index, &*snake_case(&format!("{refusal:?}"))));
+        }
+    }
+
+    #[test]
+    fn counters_of_shards_add_up() {
+        let mut one = Counters { packets_sent: 1, output_bytes: 7, output_bytes_gone: 3, ..Counters::default() };
+        one.drop_message(DropReason::Expired);
+        let mut other = Counters { packets_sent: 10, output_bytes: 5, output_bytes_gone: 5, ..Counters::default() };
+        other.drop_message(DropReason::Expired);
+        other.refuse(Refusal::ReservedTopic);
+        one.add(&other);
+        assert_eq!((one.packets_sent, one.output_bytes_waiting()), (11, 4));
+        assert_eq!((one.dropped(DropReason::Expired), one.refused(Refusal::ReservedTopic)), (2, 1));
+        assert_eq!(one.dropped_in_all(), 2);
     }
 }

@@ -38,6 +38,7 @@ impl ShardCore {
             self.move_connection(conn, home, fx);
             return Ok(Flow::Moved);
         }
+        self.counters.connects_received += 1;
         let method = connect.properties.text(PropertyId::AuthenticationMethod);
         let connection = &mut self.connections[conn];
         connection.version = connect.version;
@@ -345,8 +346,7 @@ impl ShardCore {
         if let Some(at) = keep_alive.deadline(now) {
             connection.timer = Some(self.timers.set(at, TimerKey::Connection(conn.0)));
         }
-        let session = &mut self.sessions[slot];
-        session.conn = Some(conn);
+        let session = self.sessions.attach(slot, conn);
         session.connection = session.connection.wrapping_add(1);
         // No timer runs out on a session while its client is there. [MQTT-4.1.0-1] [MQTT3-4.1.0-1]
         if let Some(timer) = session.timer.take() {

@@ -7,6 +7,7 @@ use ahash::RandomState;
 use super::connection::{Connection, Connections};
 use super::effects::Effects;
 use super::entropy::Entropy;
+use super::held::Held;
 use super::input::{Consumed, Input};
 use super::mesh::{MeshMessage, ReplyTo, Token};
 use super::message::Draft;
@@ -59,6 +60,8 @@ pub struct ShardCore {
     /// Of what shards must agree on: the home of a topic, of a group.
     pub(super) homes: RandomState,
     pub(super) counters: Counters,
+    /// Messages that wait for clients, or are under way to them.
+    pub(super) held: Held,
     pub(super) matches: Matches,
     pub(super) ids: Vec<SubscriptionId>,
     pub(super) scratch: Vec<u8>,
@@ -108,6 +111,7 @@ impl ShardCore {
             entropy: Entropy::new(options.secret),
             homes: RandomState::with_seeds(options.seed, 4, 5, 6),
             counters: Counters::default(),
+            held: Held::default(),
             matches: Matches::new(),
             ids: Vec::new(),
             scratch: Vec::new(),
@@ -141,9 +145,9 @@ impl ShardCore {
         self.retained.index.len()
     }
 
-    /// Messages that wait for or are under way to clients.
+    /// Messages that wait for clients, or are under way to them.
     pub fn messages_held(&self) -> usize {
-        self.sessions.iter().map(|(_, session)| session.queue.len() + session.outbound.in_flight()).sum()
+        self.held.messages as usize
     }
 
     /// Timers, joins and questions under way: what must come to rest when nothing happens.
@@ -208,6 +212,7 @@ impl ShardCore {
             Input::MeshDrained => self.on_mesh_drained(now, fx),
             Input::Tick => self.on_tick(now, fx),
             Input::Committed { records } => self.on_committed(now, records, fx),
+            Input::Announce { topic, payload } => self.announce(now, topic, payload, fx),
             Input::Shutdown => self.shut_down(now, fx),
         }
         Consumed::default()
@@ -354,6 +359,7 @@ impl ShardCore {
             return false;
         }
         connection.unsent += bytes as u32;
+        self.counters.output_bytes += bytes as u64;
         self.counters.packets_sent += 1;
         true
     }
@@ -383,6 +389,7 @@ impl ShardCore {
         let Some(connection) = self.connections.get_mut(conn) else { return };
         let before = connection.unsent;
         connection.unsent = before.saturating_sub(bytes as u32);
+        self.counters.output_bytes_gone += u64::from(before - connection.unsent);
         if before < room_below || connection.unsent >= room_below {
             return;
         }

@@ -55,8 +55,10 @@ impl ShardCore {
         fx: &mut Effects,
     ) -> bool {
         let session = &self.sessions[slot];
+        // What the broker says of itself is not worth a place in a queue.
+        let queue_qos_zero = self.options.queue_qos_zero && !draft.topic().is_dollar();
         let Some(conn) = session.conn else {
-            if copy.qos == QoS::AtMostOnce && !self.options.queue_qos_zero {
+            if copy.qos == QoS::AtMostOnce && !queue_qos_zero {
                 self.counters.drop_message(DropReason::QosZeroOffline);
                 return false;
             }
@@ -65,11 +67,11 @@ impl ShardCore {
         let connection = &self.connections[conn];
         let has_room = connection.unsent < self.options.output_bytes_max;
         if copy.qos == QoS::AtMostOnce {
-            if has_room && (session.queue.is_empty() || !self.options.queue_qos_zero) {
+            if has_room && (session.queue.is_empty() || !queue_qos_zero) {
                 self.send_qos_zero(now, conn, draft, copy, fx);
                 return false;
             }
-            if !self.options.queue_qos_zero {
+            if !queue_qos_zero {
                 self.counters.drop_message(DropReason::QosZeroSlow);
                 return false;
             }
@@ -122,6 +124,7 @@ impl ShardCore {
             // [MQTT-3.1.2-25] as if it had been sent.
             Err(reason) => return self.drop_front(slot, outgoing, reason.drop_reason(), fx),
         }
+        self.held.put(&outgoing);
         let sent = self.sessions[slot].outbound.send(kind, outgoing, connection.window);
         debug_assert_eq!(sent, Some(id), "the caller asked whether it can be sent");
         self.record_of(slot, fx, |session| Record::Sent { session, packet_id: id });
@@ -157,10 +160,12 @@ impl ShardCore {
     /// Keeps a message until the window has room, or its client is back. [MQTT3-3.1.2-5]
     fn enqueue(&mut self, slot: u32, draft: &mut Draft<'_>, copy: &Copy<'_>, fx: &mut Effects) -> bool {
         let outgoing = outgoing(draft, copy);
+        self.held.put(&outgoing);
         let mut dropped = Vec::new();
         let queue = &mut self.sessions[slot].queue;
         let pushed = queue.push(outgoing.clone(), &self.options.queue, |item, reason| dropped.push((item, reason)));
         for (item, reason) in dropped {
+            self.held.take(&item);
             if reason == DropReason::QueueFullOldest {
                 self.drop_front(slot, item, reason, fx);
             } else {
@@ -192,6 +197,7 @@ impl ShardCore {
                 break;
             }
             let Some(outgoing) = session.queue.pop() else { break };
+            self.held.take(&outgoing);
             self.send_queued(now, slot, conn, outgoing, fx);
         }
         self.replay(now, slot, fx);
@@ -304,6 +310,7 @@ impl ShardCore {
         let reason = match self.sessions[slot].outbound.pubrec(id) {
             Ok(received) => {
                 if let Some(outgoing) = received {
+                    self.held.take(&outgoing);
                     self.record_of(slot, fx, |session| Record::Received { session, packet_id: id });
                     self.share_finished(slot, &outgoing, fx);
                 }
@@ -350,6 +357,7 @@ impl ShardCore {
 
     /// The client has the message, or will not have it. [MQTT-4.3.2-3]
     fn delivered(&mut self, slot: u32, id: PacketId, outgoing: &Outgoing, reason: ReasonCode, fx: &mut Effects) {
+        self.held.take(outgoing);
         if reason.is_error() {
             self.counters.drop_message(DropReason::RefusedByClient);
         }
@@ -445,6 +453,7 @@ fn write_publish(
     let apart = payload > PAYLOAD_COPY_BYTES_MAX;
     body.put_copy(&copy, apart, &mut fx.output.buffer(conn).bytes);
     connection.unsent += bytes as u32;
+    counters.output_bytes += bytes as u64;
     counters.packets_sent += 1;
     counters.publishes_sent += 1;
     counters.publish_bytes_sent += payload as u64;

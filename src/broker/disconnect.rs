@@ -109,7 +109,8 @@ impl ShardCore {
             self.tell_disconnected(conn, ReasonCode::Unspecified, true, fx);
             self.detach(now, conn, fx);
         }
-        self.connections.remove(conn);
+        let unsent = self.connections.remove(conn).map_or(0, |connection| connection.unsent);
+        self.counters.output_bytes_gone += u64::from(unsent);
     }
 
     /// Parts a connection from its session, which goes on without it or ends.
@@ -119,8 +120,7 @@ impl ShardCore {
             self.timers.cancel(timer);
         }
         let Some(slot) = connection.session.take() else { return };
-        let session = &mut self.sessions[slot];
-        session.conn = None;
+        let session = self.sessions.detach(slot);
         // What is in flight stays this session's, also where a shared group chose it. [MQTT-4.8.2-4]
         session.outbound.connection_lost();
         session.inbound.connection_lost();
@@ -228,6 +228,7 @@ impl ShardCore {
         let queued: Vec<Outgoing> = session.queue.drain().collect();
         let may_go_on = in_flight.into_iter().map(|item| (item.qos == QoS::AtLeastOnce, item));
         for (may_go_on, item) in may_go_on.chain(queued.into_iter().map(|item| (true, item))) {
+            self.held.take(&item);
             match item.via {
                 Some(via) if may_go_on => self.return_share(now, reference, via, item, fx),
                 _ => self.counters.drop_message(DropReason::SessionEnded),

@@ -4,7 +4,7 @@ use super::effects::CheckId;
 use super::mesh::MeshMessage;
 use crate::access::Verdict;
 use crate::base::{ConnId, ShardId};
-use crate::mqtt::Packet;
+use crate::mqtt::{Packet, TopicName};
 
 /// One thing that happened. Identifiers of connections are the driver's: small, dense, and not used again before
 /// `Closed` was said of them, or a move was asked for.
@@ -48,6 +48,11 @@ pub enum Input<'a> {
     /// The first `records` of all records ever asked for are durable.
     Committed {
         records: u64,
+    },
+    /// The broker itself publishes, on a topic of its own: one that starts with `$`. It is retained.
+    Announce {
+        topic: TopicName<'a>,
+        payload: &'a [u8],
     },
     /// The server is going away: every client is told [MQTT-4.13.2-1] and closed.
     Shutdown,

@@ -122,6 +122,10 @@ impl<'a> Draft<'a> {
         PublishBody { bytes: self.bytes, layout: self.header.layout }
     }
 
+    pub(super) fn topic(&self) -> TopicName<'a> {
+        TopicName::trusted(self.body().topic())
+    }
+
     /// The message to keep; made when it is first asked for.
     pub(super) fn message(&mut self) -> Message {
         self.kept.get_or_insert_with(|| Message(ThinArc::from_header_and_slice(self.header, self.bytes))).clone()

@@ -12,7 +12,7 @@ use crate::access::{Guard, Identity};
 use crate::base::limits::PACKET_IDS_MAX;
 use crate::base::{ConnId, Refusal, ShardSet, Timestamp};
 use crate::mqtt::{
-    AckType, Delivery, Error, PacketId, Properties, PropertyId, ProtocolViolation, Publish, ReasonCode, TopicName,
+    AckType, Delivery, Error, PacketId, Properties, PropertyId, ProtocolViolation, Publish, QoS, ReasonCode, TopicName,
     encode_ack,
 };
 use crate::routing::{Subscriber, SubscriberKind};
@@ -254,7 +254,9 @@ impl ShardCore {
         let out = &mut fx.output.buffer(conn).bytes;
         let before = out.len();
         encode_ack(kind, id, reason, connection.version, out);
-        connection.unsent += (out.len() - before) as u32;
+        let bytes = out.len() - before;
+        connection.unsent += bytes as u32;
+        self.counters.output_bytes += bytes as u64;
         self.counters.packets_sent += 1;
     }
 
@@ -282,6 +284,24 @@ impl ShardCore {
         let receivers = self.route(now, Some(slot), &mut Draft::write(now, &parts, &mut scratch), join, fx);
         self.scratch = scratch;
         receivers
+    }
+
+    /// Publishes what the broker has to say of itself. Such a message is never queued and in no log: soon there is a
+    /// newer one, and after a restart none of it is true.
+    pub(super) fn announce(&mut self, now: Timestamp, topic: TopicName<'_>, payload: &[u8], fx: &mut Effects) {
+        debug_assert!(topic.is_dollar(), "other topics are the clients'");
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let parts = Parts {
+            topic,
+            topic_hash: self.topic_hash(topic.as_str()),
+            qos: QoS::AtMostOnce,
+            retain: true,
+            properties: &Properties::EMPTY,
+            payload,
+            publisher: 0,
+        };
+        self.route(now, None, &mut Draft::write(now, &parts, &mut scratch), &mut Join::new(None), fx);
+        self.scratch = scratch;
     }
 
     /// To the subscribers of this shard, to the shards that have others, and to where it is retained.
@@ -312,7 +332,7 @@ impl ShardCore {
     }
 
     fn interested(&self, draft: &Draft<'_>) -> ShardSet {
-        let mut shards = self.interest.shards(TopicName::trusted(draft.body().topic()));
+        let mut shards = self.interest.shards(draft.topic());
         shards.remove(self.me);
         shards
     }
@@ -327,7 +347,7 @@ impl ShardCore {
         fx: &mut Effects,
     ) -> usize {
         let mut matches = std::mem::take(&mut self.matches);
-        let topic = TopicName::trusted(draft.body().topic());
+        let topic = draft.topic();
         // [MQTT-3.3.2-3] [MQTT-3.8.3-3]
         self.index.matches(topic, publisher.map(Subscriber::session), &mut matches);
         self.counters.match_cut += u64::from(matches.was_cut());

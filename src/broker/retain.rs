@@ -4,6 +4,7 @@ use super::core::ShardCore;
 use super::effects::Effects;
 use super::mesh::MeshMessage;
 use super::message::{Draft, Message};
+use super::options::Options;
 use super::pending::Join;
 use super::record::Record;
 use crate::base::Refusal;
@@ -30,7 +31,7 @@ impl ShardCore {
             self.counters.refuse(Refusal::RetainedFull);
             // What it replaces must not be taken for the topic's last value. [MQTT3-3.3.1-7]
             self.remove_retained(&message, fx);
-        } else if self.options.durable {
+        } else if self.is_recorded(&message) {
             self.record(Record::Retained { message: message.clone() }, fx);
         }
         if self.options.durable && message.header().qos != QoS::AtMostOnce {
@@ -39,24 +40,25 @@ impl ShardCore {
     }
 
     fn put_retained(&mut self, message: &Message) -> bool {
-        let retained = &mut self.retained;
-        let before = retained.index.get(message.topic()).map(Message::held_bytes);
-        let bytes = retained.bytes - before.unwrap_or(0) + message.held_bytes();
-        let too_many = before.is_none() && retained.index.len() >= self.options.retained_messages_max;
-        if too_many || bytes > self.options.retained_bytes_max {
-            return false;
+        let Options { retained_messages_max, retained_bytes_max, .. } = self.options;
+        if !message.topic().is_dollar() {
+            let held = self.retained.held_with(message);
+            if held.messages > retained_messages_max as u64 || held.bytes > retained_bytes_max as u64 {
+                return false;
+            }
         }
-        retained.bytes = bytes;
-        retained.index.put(message.topic(), message.clone());
+        self.retained.put(message);
         true
     }
 
+    /// What the broker says of itself is not: after a restart it says it anew.
+    fn is_recorded(&self, message: &Message) -> bool {
+        self.options.durable && !message.topic().is_dollar()
+    }
+
     pub(super) fn remove_retained(&mut self, message: &Message, fx: &mut Effects) {
-        if let Some(removed) = self.retained.index.remove(message.topic()) {
-            self.retained.bytes -= removed.held_bytes();
-            if self.options.durable {
-                self.record(Record::RetainedCleared { topic: message.topic().as_str().into() }, fx);
-            }
+        if self.retained.remove(message.topic()).is_some() && self.is_recorded(message) {
+            self.record(Record::RetainedCleared { topic: message.topic().as_str().into() }, fx);
         }
     }
 }

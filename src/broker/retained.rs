@@ -2,17 +2,57 @@
 
 use std::collections::VecDeque;
 
+use super::held::Held;
 use super::mesh::RetainedQuestion;
 use super::message::Message;
 use crate::base::ShardId;
-use crate::mqtt::TopicFilter;
+use crate::mqtt::{TopicFilter, TopicName};
 use crate::routing::{RetainedCursor, RetainedIndex, SubscriptionOptions};
 
-/// The messages, and what they hold.
+/// The messages, and what they hold. What the broker retained of its own is counted apart: it takes no room from the
+/// clients, whose messages are bounded.
 #[derive(Debug, Default)]
 pub(super) struct Retained {
     pub(super) index: RetainedIndex<Message>,
-    pub(super) bytes: usize,
+    of_clients: Held,
+    of_broker: Held,
+}
+
+impl Retained {
+    pub(super) fn held(&self) -> Held {
+        let mut held = self.of_clients;
+        held.add(&self.of_broker);
+        held
+    }
+
+    /// What the clients' messages would hold with this one among them.
+    pub(super) fn held_with(&self, message: &Message) -> Held {
+        let mut held = self.of_clients;
+        held.put(message);
+        if let Some(replaced) = self.index.get(message.topic()) {
+            held.take(replaced);
+        }
+        held
+    }
+
+    pub(super) fn put(&mut self, message: &Message) {
+        let replaced = self.index.put(message.topic(), message.clone());
+        let held = self.held_mut(message.topic());
+        held.put(message);
+        if let Some(replaced) = replaced {
+            held.take(&replaced);
+        }
+    }
+
+    pub(super) fn remove(&mut self, topic: TopicName<'_>) -> Option<Message> {
+        let removed = self.index.remove(topic)?;
+        self.held_mut(topic).take(&removed);
+        Some(removed)
+    }
+
+    fn held_mut(&mut self, topic: TopicName<'_>) -> &mut Held {
+        if topic.is_dollar() { &mut self.of_broker } else { &mut self.of_clients }
+    }
 }
 
 /// One subscription's way through the retained messages.

@@ -188,16 +188,34 @@ pub(super) struct Sessions {
     by_client: HashTable<u32>,
     hasher: ahash::RandomState,
     generation: u32,
+    connected: usize,
 }
 
 impl Sessions {
     pub(super) fn new(me: ShardId, seed: u64) -> Self {
         let hasher = ahash::RandomState::with_seeds(seed, 1, 2, 3);
-        Self { me, slots: Slab::new(), by_client: HashTable::new(), hasher, generation: 0 }
+        Self { me, slots: Slab::new(), by_client: HashTable::new(), hasher, generation: 0, connected: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
         self.slots.len()
+    }
+
+    /// Those whose client is there.
+    pub(super) fn connected_len(&self) -> usize {
+        self.connected
+    }
+
+    pub(super) fn attach(&mut self, slot: u32, conn: ConnId) -> &mut Session {
+        let session = &mut self.slots[slot as usize];
+        self.connected += usize::from(session.conn.replace(conn).is_none());
+        session
+    }
+
+    pub(super) fn detach(&mut self, slot: u32) -> &mut Session {
+        let session = &mut self.slots[slot as usize];
+        self.connected -= usize::from(session.conn.take().is_some());
+        session
     }
 
     /// Every shard gives the same answer: they share the seed.
@@ -241,7 +259,9 @@ impl Sessions {
         if let Ok(entry) = self.by_client.find_entry(hash, |&other| other == slot) {
             entry.remove();
         }
-        self.slots.remove(slot as usize)
+        let session = self.slots.remove(slot as usize);
+        debug_assert!(session.conn.is_none(), "a session ends after its connection");
+        session
     }
 
     pub(super) fn reference(&self, slot: u32) -> SessionRef {

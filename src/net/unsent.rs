@@ -110,7 +110,10 @@ fn after<'a>(bytes: &'a [u8], skip: &mut usize) -> &'a [u8] {
 }
 
 /// One system call for as many pieces as it takes.
-pub(super) fn send_pieces<'a>(socket: BorrowedFd<'_>, slices: impl Iterator<Item = &'a [u8]>) -> rustix::io::Result<usize> {
+pub(super) fn send_pieces<'a>(
+    socket: BorrowedFd<'_>,
+    slices: impl Iterator<Item = &'a [u8]>,
+) -> rustix::io::Result<usize> {
     let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
     let mut count = 0;
     for (piece, slice) in pieces.iter_mut().zip(slices) {

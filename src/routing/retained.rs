@@ -63,6 +63,10 @@ impl<V> RetainedIndex<V> {
         self.messages.get(topic.as_str())
     }
 
+    pub fn iter(&self) -> impl Iterator<Item = &V> {
+        self.messages.values()
+    }
+
     /// Visits the next messages that match, in the order of their topics: `messages_max` at most, and looks at
     /// `steps_max` topics at most, so that a filter that matches little does not hold the shard. What is there from
     /// the first page to the last is visited exactly once, whatever changes in between.

@@ -61,12 +61,14 @@ pub struct SharedGroups {
     by_name: IndexTable,
     /// The groups of each session, so that its coming and going touches no other group.
     of_session: HashMap<SessionRef, Vec<GroupId>, RandomState>,
+    memberships: usize,
 }
 
 impl SharedGroups {
     pub fn new(seed: u64) -> Self {
         let keys = hash::keyed(seed);
-        Self { groups: Pool::new(), by_name: IndexTable::new(), of_session: HashMap::with_hasher(keys.clone()), keys }
+        let of_session = HashMap::with_hasher(keys.clone());
+        Self { groups: Pool::new(), by_name: IndexTable::new(), of_session, memberships: 0, keys }
     }
 
     pub fn len(&self) -> usize {
@@ -75,6 +77,11 @@ impl SharedGroups {
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Shared subscriptions: of each group its members.
+    pub fn memberships_len(&self) -> usize {
+        self.memberships
     }
 
     /// Adds the session to the group, which is made if it is not there, or replaces what it joined with.
@@ -97,6 +104,7 @@ impl SharedGroups {
         });
         let replaced = self.groups[index].members.join(session, options, online);
         if !replaced {
+            self.memberships += 1;
             self.of_session.entry(session).or_default().push(GroupId(index));
         }
         Joined { group: GroupId(index), first: found.is_none(), replaced }
@@ -133,6 +141,7 @@ impl SharedGroups {
         if !found.members.leave(session) {
             return Left { existed: false, last: false };
         }
+        self.memberships -= 1;
         let last = found.members.as_slice().is_empty();
         self.forget_membership(group, session);
         if last && let Some(gone) = self.groups.remove(group.0) {
@@ -228,11 +237,13 @@ mod tests {
         let other = groups.join("g", filter("a"), session(1), OPTIONS, true);
         let third = groups.join("h", filter("a"), session(1), OPTIONS, true);
         assert!(one.first && other.first && third.first && groups.len() == 3);
+        assert_eq!(groups.memberships_len(), 3);
         assert_eq!(groups.name_and_filter(one.group), Some(("g", "/a")));
         assert_eq!(groups.find("g", filter("a")), Some(other.group));
         assert_eq!(groups.find("h", filter("b")), None);
         let again =
             groups.join("g", filter("a"), session(1), SubscriptionOptions { qos: QoS::ExactlyOnce, ..OPTIONS }, true);
+        assert_eq!(groups.memberships_len(), 3, "the same subscription with other options");
         assert_eq!(again, Joined { group: other.group, first: false, replaced: true });
         assert_eq!(groups.members(other.group)[0].options.qos, QoS::ExactlyOnce);
     }
@@ -246,6 +257,7 @@ mod tests {
         assert_eq!(groups.leave(group, session(1)), Left { existed: true, last: false });
         assert_eq!(groups.leave(group, session(2)), Left { existed: true, last: true });
         assert_eq!(groups.leave(group, session(2)), Left { existed: false, last: false });
+        assert_eq!(groups.memberships_len(), 0);
         assert!(groups.is_empty() && groups.of_session.is_empty() && groups.by_name.len() == 0);
         assert!(groups.pick(group, Choice::RoundRobin, 0, None).is_none());
     }

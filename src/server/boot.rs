@@ -74,7 +74,8 @@ impl Broker {
         let config = Arc::new(config.clone());
         let doors = Arc::new(Doors::new(config.connections_max));
         let mut listeners = listeners(&config, shards)?;
-        let addresses = listeners[0].iter().map(Listener::address).collect::<Result<_, _>>().map_err(StartError::Mesh)?;
+        let addresses =
+            listeners[0].iter().map(Listener::address).collect::<Result<_, _>>().map_err(StartError::Mesh)?;
         let ports = mesh::build(shards, mesh::ring_slots(shards)).map_err(StartError::Mesh)?;
         let clock = Clock::start();
         let (started, starts) = channel();
@@ -92,7 +93,8 @@ impl Broker {
                 commands: receiver,
                 clock,
             };
-            let placement = cores.get(index % cores.len().max(1)).map_or(Placement::Unbound, |core| Placement::Fixed(core.id));
+            let placement =
+                cores.get(index % cores.len().max(1)).map_or(Placement::Unbound, |core| Placement::Fixed(core.id));
             let (options, guard, started) = (Options { secret: secret(), ..options.clone() }, guard(), started.clone());
             let thread = LocalExecutorBuilder::new(placement)
                 .name(&format!("shard-{index}"))

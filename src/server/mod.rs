@@ -9,12 +9,16 @@ mod doors;
 mod drain;
 mod host;
 mod log;
+mod memory;
 mod parcel;
+mod report;
 mod run;
 mod shard;
 mod shard_input;
 mod shard_output;
+mod shard_stats;
 mod stage;
+mod sys;
 
 pub use boot::{Broker, StartError};
 pub use command_line::CommandLine;

@@ -1,7 +1,7 @@
 //! What goes through the mesh: what cores tell each other, connections on their way to their home shard, and what the
 //! shards' drivers have to say.
 
-use crate::broker::MeshMessage;
+use crate::broker::{MeshMessage, ShardStats};
 use crate::net::Connection;
 
 #[derive(Debug)]
@@ -11,4 +11,7 @@ pub(super) enum Parcel {
     Connection(Box<Connection>),
     /// The sender reads its clients no more: whatever they caused is in front of this.
     Quiet,
+    /// The first shard wants to know how the others are doing.
+    StatsAsked,
+    Stats(Box<ShardStats>),
 }

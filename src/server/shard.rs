@@ -14,10 +14,11 @@ use super::clock::Clock;
 use super::config::Config;
 use super::doors::Doors;
 use super::parcel::Parcel;
+use super::report::Report;
 use super::stage::Stage;
 use crate::access::Verdict;
 use crate::base::limits::TIMER_TICK;
-use crate::base::{ConnId, Millis, ShardId, Timestamp};
+use crate::base::{ConnId, Counters, Millis, ShardId, Timestamp};
 use crate::broker::{CheckId, Effects, Input, ShardCore};
 use crate::mesh::Port;
 use crate::net::{Connection, Lingering, Listener, Poller, Readiness, ready_or_timeout};
@@ -72,7 +73,6 @@ pub(super) struct Traffic {
     pub(super) bytes_received: u64,
     pub(super) bytes_sent: u64,
     pub(super) sockets_opened: u64,
-    pub(super) turned_away: u64,
 }
 
 pub(super) struct Shard {
@@ -86,6 +86,7 @@ pub(super) struct Shard {
     pub(super) listeners: Vec<Listening>,
     /// After there was no descriptor for a connection: when to try again.
     pub(super) accept_again: Option<Timestamp>,
+    pub(super) told_exhausted: bool,
     pub(super) connections: Slab<Connection>,
     pub(super) lingering: Lingering,
     /// To be read, in this order.
@@ -102,6 +103,10 @@ pub(super) struct Shard {
     pub(super) commands: Receiver<Command>,
     pub(super) checks: Rc<Checks>,
     pub(super) traffic: Traffic,
+    /// What was refused before the core had a part in it.
+    pub(super) counters: Counters,
+    /// The first shard's.
+    pub(super) report: Option<Report>,
     pub(super) stage: Stage,
     /// What the core had sent when its output was written last.
     pub(super) written_packets: u64,
@@ -129,6 +134,7 @@ impl Shard {
             port,
             listeners,
             accept_again: None,
+            told_exhausted: false,
             connections: Slab::new(),
             lingering: Lingering::default(),
             ready: VecDeque::new(),
@@ -141,6 +147,8 @@ impl Shard {
             commands,
             checks: Rc::default(),
             traffic: Traffic::default(),
+            counters: Counters::default(),
+            report: (me.index() == 0).then(|| Report::new(clock.now())),
             stage: Stage::serving(me, shards),
             written_packets: 0,
             written_payload_bytes: 0,
@@ -198,7 +206,8 @@ impl Shard {
 
     /// How long nothing is due; none: until something comes.
     fn sleep_time(&self, now: Timestamp) -> Option<Millis> {
-        let ends = [self.lingering.next_end(), self.accept_again, self.stage.deadline()];
+        let report_due = self.report.as_ref().map(Report::due);
+        let ends = [self.lingering.next_end(), self.accept_again, self.stage.deadline(), report_due];
         let due = ends.into_iter().flatten().map(|end| end - now);
         due.chain(self.core.next_timeout(now)).min()
     }
@@ -215,6 +224,7 @@ impl Shard {
         self.accept_more(now);
         self.serve_ready(now);
         self.tick(now);
+        self.ask_for_stats(now);
         self.go_on_draining(now);
         self.apply(now);
         self.is_busy()
@@ -236,9 +246,8 @@ impl Shard {
                 }
             }
             LINGERING_TOKEN => {
-                if self.lingering.on_ready(number, &mut self.scratch) {
-                    self.doors.leave(1);
-                }
+                let closed = self.lingering.on_ready(number, &mut self.scratch);
+                self.doors.leave(closed.into());
             }
             // An alarm has done all it is for.
             _ => {}

@@ -1,8 +1,10 @@
 //! What comes to a shard: connections, their bytes, and parcels of other shards.
 
+use std::io;
+
 use super::parcel::Parcel;
 use super::shard::{CONNECTION_TOKEN, Shard};
-use crate::base::{ConnId, Millis, Timestamp};
+use crate::base::{ConnId, Millis, Refusal, Timestamp};
 use crate::broker::Input;
 use crate::net::{Accepted, Connection, Received, Unread};
 
@@ -32,8 +34,9 @@ impl Shard {
         if self.accept_again.is_some_and(|at| now < at) {
             return;
         }
+        self.accept_again = None;
         for index in 0..self.listeners.len() {
-            if self.accept_again.take().is_some() || self.listeners[index].has_more {
+            if self.listeners[index].has_more {
                 self.accept(now, index);
             }
         }
@@ -44,23 +47,29 @@ impl Shard {
             match self.listeners[index].listener.accept() {
                 Accepted::Connection(socket, peer) => {
                     self.traffic.sockets_opened += 1;
+                    self.told_exhausted = false;
                     if self.doors.enter() {
                         self.open(now, Connection::new(socket, peer));
                     } else {
-                        self.traffic.turned_away += 1;
+                        self.counters.refuse(Refusal::TooManyConnections);
                     }
                 }
                 Accepted::Nothing => {
                     self.listeners[index].has_more = false;
                     return;
                 }
-                Accepted::Exhausted(error) => {
-                    tracing::warn!(%error, connections = self.connections.len(), "no room for another connection: trying again");
-                    self.accept_again = Some(now + ACCEPT_PAUSE);
-                    return;
-                }
+                Accepted::Exhausted(error) => return self.rest_from_accepting(now, &error),
             }
         }
+    }
+
+    /// Whoever wants to come in waits in the kernel until a descriptor is free; it is asked for now and then, not
+    /// without end.
+    fn rest_from_accepting(&mut self, now: Timestamp, error: &io::Error) {
+        if !std::mem::replace(&mut self.told_exhausted, true) {
+            tracing::warn!(%error, shard = self.me.index(), "cannot accept connections: raise LimitNOFILE or `ulimit -n`");
+        }
+        self.accept_again = Some(now + ACCEPT_PAUSE);
     }
 
     /// A connection is this shard's from here on.
@@ -97,7 +106,11 @@ impl Shard {
         }
         match connection.take_unread() {
             None => self.read(now, conn, 0),
-            Some(unread) if unread.need == 0 => self.go_on(now, conn, unread),
+            Some(unread) if unread.need == 0 => {
+                // It only waited: it is looked at again, and then the socket.
+                self.feed_own(now, conn, unread.bytes);
+                self.queue(conn);
+            }
             Some(unread) if unread.bytes.len() + unread.need <= UNREAD_COPY_BYTES_MAX => {
                 self.scratch[..unread.bytes.len()].copy_from_slice(&unread.bytes);
                 self.read(now, conn, unread.bytes.len());
@@ -132,21 +145,14 @@ impl Shard {
         let received = self.connections[conn.0 as usize].receive_more(&mut unread);
         self.traffic.bytes_received += (unread.bytes.len() - before) as u64;
         if unread.need == 0 {
-            self.feed_own(now, conn, unread);
+            self.feed_own(now, conn, unread.bytes);
         } else {
             self.connections[conn.0 as usize].keep_unread(unread);
         }
         self.after_read(conn, received);
     }
 
-    /// Input that only waited is looked at again, and then the socket.
-    fn go_on(&mut self, now: Timestamp, conn: ConnId, unread: Box<Unread>) {
-        self.feed_own(now, conn, unread);
-        self.queue(conn);
-    }
-
-    fn feed_own(&mut self, now: Timestamp, conn: ConnId, unread: Box<Unread>) {
-        let mut bytes = unread.bytes;
+    fn feed_own(&mut self, now: Timestamp, conn: ConnId, mut bytes: Vec<u8>) {
         let fed = self.feed(now, conn, &bytes);
         self.keep(conn, fed, |used| {
             bytes.drain(..used);
@@ -202,7 +208,7 @@ impl Shard {
 
     /// A connection is not read until what it waits for is there.
     fn rest(&mut self, conn: ConnId, is_held: bool, is_stalled: bool) {
-        let connection = &mut self.connections[conn.0 as usize];
+        let Some(connection) = self.connections.get_mut(conn.0 as usize) else { return };
         connection.is_held = is_held;
         if is_stalled {
             connection.is_stalled = true;
@@ -224,6 +230,8 @@ impl Shard {
                 }
                 Parcel::Connection(connection) => self.take_connection(now, *connection),
                 Parcel::Quiet => self.stage.hear_quiet(from),
+                Parcel::StatsAsked => self.answer_stats(from),
+                Parcel::Stats(stats) => self.add_stats(now, &stats),
             }
         }
         self.inbox = inbox;

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use thrum::access::{Guard, Open};
 use thrum::base::{ConnId, Millis, ShardId, Timestamp};
 use thrum::broker::{Effects, Event, Input, MeshMessage, Options, Record, ShardCore};
-use thrum::mqtt::{Frame, Packet, Progress, Sender, Version, decode, encode, frame};
+use thrum::mqtt::{Frame, Packet, Progress, Sender, TopicName, Version, decode, encode, frame};
 
 /// A client's end of a connection.
 #[derive(Debug)]
@@ -216,6 +216,14 @@ impl Net {
             }
             self.settle();
         }
+    }
+
+    /// The broker says something of itself.
+    pub fn announce(&mut self, shard: usize, topic: &str, payload: &str) {
+        let topic = TopicName::new(topic).expect("a topic");
+        let input = Input::Announce { topic, payload: payload.as_bytes() };
+        self.cores[shard].handle(self.now, input, &mut self.effects[shard]);
+        self.settle();
     }
 
     pub fn shut_down(&mut self) {

@@ -236,6 +236,7 @@ fn a_connection_that_moves_is_counted_once() {
     }
     let sum = |of: fn(&thrum::base::Counters) -> u64| net.cores.iter().map(|core| of(core.counters())).sum::<u64>();
     assert_eq!((sum(|counters| counters.connections_opened), sum(|counters| counters.packets_received)), (6, 6));
+    assert_eq!(sum(|counters| counters.connects_received), 6);
 }
 
 // A re-authentication that its client never finished stayed open for as long as the connection.

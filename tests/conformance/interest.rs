@@ -45,7 +45,7 @@ fn suback_comes_only_when_every_other_shard_has_the_interest_in_whatever_order_t
     assert_eq!(take_output(&mut fx)[..1], [0x20]);
     let bytes = subscribe_bytes(7, None, &[Ask::new("a/+", QoS::AtMostOnce).retain_handling(2)]);
     cores[0].handle(NOW, Input::Bytes { conn, bytes: &bytes }, &mut fx);
-    assert_eq!(take_output(&mut fx), []);
+    assert!(take_output(&mut fx).is_empty());
     let announcements: Vec<_> = std::mem::take(&mut fx.mesh);
     assert_eq!(announcements.len(), 3);
     // A second one for the same filter waits for the same shards.
@@ -54,7 +54,7 @@ fn suback_comes_only_when_every_other_shard_has_the_interest_in_whatever_order_t
     assert!(fx.mesh.is_empty() && take_output(&mut fx).is_empty());
     let mut output = Vec::new();
     for (shard, announcement) in announcements.into_iter().rev() {
-        assert_eq!(output, [], "before every shard has it");
+        assert!(output.is_empty(), "before every shard has it");
         assert!(matches!(&announcement, MeshMessage::Interest { filter, wanted: true, .. } if &**filter == "a/+"));
         let (answers, _) = hand_over(&mut cores[shard.index()], 0, announcement);
         for answer in answers {

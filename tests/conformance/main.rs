@@ -32,6 +32,7 @@ mod session;
 mod shared;
 mod smoke;
 mod subscribe;
+mod sys;
 mod unsubscribe;
 mod verdict;
 mod will;

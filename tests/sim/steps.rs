@@ -347,7 +347,7 @@ impl World {
         }
     }
 
-    /// Nothing is over its bound.
+    /// Nothing is over its bound, and what is counted as it comes and goes is what is there.
     pub fn check_bounds(&mut self) {
         let options = &self.profile.options;
         for (shard, at) in self.shards.iter().enumerate() {
@@ -358,6 +358,11 @@ impl World {
                 || fullest.unsent_bytes > options.output_bytes_max + UNSENT_SLACK;
             if over {
                 let what = format!("shard {shard} is over its bounds: {fullest:?}");
+                self.model.violation.get_or_insert(what);
+            }
+            let (stats, anew) = (at.core.stats(), at.core.stats_counted_anew());
+            if stats != anew {
+                let what = format!("shard {shard} counted {stats:?}, but there are {anew:?}");
                 self.model.violation.get_or_insert(what);
             }
         }

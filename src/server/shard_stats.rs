@@ -1,0 +1,49 @@
+//! How a shard's numbers get to the first shard, which publishes the sum.
+
+use super::parcel::Parcel;
+use super::shard::Shard;
+use crate::base::{Millis, ShardId, Timestamp};
+use crate::broker::{Input, ShardStats};
+
+/// How often the first shard looks whether $SYS topics are wanted, while they are not.
+const OFF_INTERVAL: Millis = Millis::from_secs(60);
+
+impl Shard {
+    /// Asks every shard, when it is time to.
+    pub(super) fn ask_for_stats(&mut self, now: Timestamp) {
+        let Some(report) = self.report.as_mut().filter(|report| report.due() <= now) else { return };
+        if self.config.sys_interval_secs == 0 {
+            return report.begin(now, self.shards, OFF_INTERVAL);
+        }
+        report.begin(now, self.shards, Millis::from_secs(self.config.sys_interval_secs));
+        for to in 1..self.shards {
+            self.port.send(ShardId::new(to), Parcel::StatsAsked);
+        }
+        let own = self.stats();
+        self.add_stats(now, &own);
+    }
+
+    pub(super) fn answer_stats(&mut self, to: ShardId) {
+        let stats = Box::new(self.stats());
+        self.port.send(to, Parcel::Stats(stats));
+    }
+
+    pub(super) fn add_stats(&mut self, now: Timestamp, stats: &ShardStats) {
+        let (core, effects) = (&mut self.core, &mut self.effects);
+        if let Some(report) = &mut self.report {
+            report.add(now, stats, |topic, payload| {
+                core.handle(now, Input::Announce { topic, payload }, effects);
+            });
+        }
+    }
+
+    fn stats(&self) -> ShardStats {
+        let mut stats = self.core.stats();
+        stats.counters.add(&self.counters);
+        stats.bytes_received = self.traffic.bytes_received;
+        stats.bytes_sent = self.traffic.bytes_sent;
+        stats.sockets_opened = self.traffic.sockets_opened;
+        stats.sockets_open = (self.connections.len() + self.lingering.len()) as u64;
+        stats
+    }
+}
