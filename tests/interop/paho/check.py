@@ -16,7 +16,6 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
-from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 V31, V311, V5 = mqtt.MQTTv31, mqtt.MQTTv311, mqtt.MQTTv5
@@ -189,12 +188,11 @@ class Client(mqtt.Client):
         assert message.payload == b"the end", f"{short((message.topic, message.payload))} should not have come"
 
     def leave(self, reason=0, **given):
-        """Says goodbye."""
-        if self.version == V5:
-            self.disconnect(ReasonCode(PacketTypes.DISCONNECT, identifier=reason), properties(PacketTypes.DISCONNECT, given))
-        else:
-            self.disconnect()
-        within(self.closings, "end of the connection")
+        """Says goodbye, and waits until the broker has heard it. paho would close, and not see that the broker does."""
+        packed = properties(PacketTypes.DISCONNECT, given).pack()
+        rest = bytes([reason]) + packed if self.version == V5 else b""
+        self.raw(b"\xe0" + bytes([len(rest)]) + rest)
+        self.closed()
 
     def raw(self, sent):
         """Sends what paho would not."""

@@ -57,6 +57,21 @@ def not_retained_is_not_kept(at):
 
 
 @check()
+def what_is_published_after_the_suback_comes_once(at):
+    """The new subscription's look at what is retained must not find what it gets live."""
+    publisher, subscribers = at.client(), [at.client() for _ in range(4)]
+    for number in range(100):
+        topic = at.topic(f"{number}")
+        for subscriber in subscribers:
+            subscriber.sub(topic, 1)
+        publisher.pub(topic, b"new", 1, retain=True)
+        publisher.pub(topic, b"the end", 1)
+        for subscriber in subscribers:
+            subscriber.got(topic, b"new", retain=False)
+            subscriber.got(topic, b"the end", retain=False)
+
+
+@check()
 def a_retained_message_keeps_its_properties(at):
     client = at.client()
     client.pub(at.topic(), b"{}", 1, retain=True, ContentType="application/json", UserProperty=[("a", "1"), ("a", "2")])
