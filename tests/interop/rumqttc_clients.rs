@@ -110,9 +110,15 @@ macro_rules! drive {
     ($connection:ident, $events:ident, $translate:expr, $event:path) => {
         std::thread::spawn(move || {
             use $event as Driven;
+            // After its DISCONNECT the broker closes; a new connection must not overtake that.
+            let mut leaves = false;
             for event in $connection.iter() {
                 let event = match event {
-                    Ok(Driven::Outgoing(rumqttc::Outgoing::Disconnect)) => break,
+                    Ok(Driven::Outgoing(rumqttc::Outgoing::Disconnect)) => {
+                        leaves = true;
+                        None
+                    }
+                    Err(_) if leaves => break,
                     Ok(Driven::Outgoing(_)) => None,
                     Ok(Driven::Incoming(packet)) => $translate(packet),
                     Err(_) => Some(Event::Lost),
