@@ -91,6 +91,8 @@ pub(super) struct Shard {
     pub(super) lingering: Lingering,
     /// To be read, in this order.
     pub(super) ready: VecDeque<ConnId>,
+    /// Came from other shards in this turn; read in the next one.
+    pub(super) arrivals: Vec<ConnId>,
     /// To be read when the mesh has room again.
     pub(super) stalled: Vec<ConnId>,
     /// Their sockets are gone.
@@ -138,6 +140,7 @@ impl Shard {
             connections: Slab::new(),
             lingering: Lingering::default(),
             ready: VecDeque::new(),
+            arrivals: Vec::new(),
             stalled: Vec::new(),
             lost: Vec::new(),
             sent: Vec::new(),
@@ -218,12 +221,13 @@ impl Shard {
     /// Does a bounded part of what there is to do. True: there is more, and it needs no waiting.
     pub(super) fn turn(&mut self, now: Timestamp) -> bool {
         self.take_commands(now);
-        self.take_parcels(now);
-        self.take_verdicts(now);
         for index in 0..self.poller.len() {
             let readiness = self.poller.event(index);
             self.take_readiness(now, readiness);
         }
+        self.queue_arrivals();
+        self.take_parcels(now);
+        self.take_verdicts(now);
         self.accept_more(now);
         self.serve_ready(now);
         self.tick(now);
@@ -236,7 +240,8 @@ impl Shard {
     fn is_busy(&self) -> bool {
         let has_effects = !self.port.is_blocked() && !self.effects.is_empty();
         let accepts = self.accept_again.is_none() && self.listeners.iter().any(|listening| listening.has_more);
-        has_effects || accepts || !self.ready.is_empty() || self.core.wants_mesh_drained()
+        let has_input = !self.ready.is_empty() || !self.arrivals.is_empty();
+        has_effects || accepts || has_input || self.core.wants_mesh_drained()
     }
 
     fn take_readiness(&mut self, now: Timestamp, readiness: Readiness) {
