@@ -4,9 +4,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
 
 use core_affinity::CoreId;
-use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement, PoolPlacement};
 
 use super::clock::Clock;
 use super::config::Config;
@@ -67,10 +68,10 @@ struct RunningShard {
 }
 
 impl Broker {
-    /// Starts a shard on each of `cores`, or as many as the configuration says. Each gets a guard of its own.
+    /// Starts as many shards as the configuration says, on `cores` in turn. Each gets a guard of its own.
     pub fn start(config: &Config, cores: &[CoreId], guard: impl Fn() -> Box<dyn Guard>) -> Result<Self, StartError> {
-        let shards = if config.shards == 0 { cores.len().max(1) } else { config.shards };
-        let options = fresh_options(config, shards)?;
+        let shards = config.shards;
+        let options = fresh_options(config)?;
         let config = Arc::new(config.clone());
         let doors = Arc::new(Doors::new(config.connections_max));
         let mut listeners = listeners(&config, shards)?;
@@ -100,7 +101,9 @@ impl Broker {
                 .name(&format!("shard-{index}"))
                 .ring_depth(RING_DEPTH)
                 .io_memory(IO_MEMORY_BYTES)
-                .preempt_timer(std::time::Duration::from_millis(1))
+                .preempt_timer(Duration::from_millis(1))
+                // Slow checks take whatever core is free, not the shard's own.
+                .blocking_thread_pool_placement(PoolPlacement::Unbound(1))
                 .spawn(move || async move {
                     let core = ShardCore::new(parts.me, options, guard, parts.clock.now());
                     let shard = Shard::new(parts, core.expect("options that were looked at before"));
@@ -164,9 +167,9 @@ impl Broker {
     }
 }
 
-fn fresh_options(config: &Config, shards: usize) -> Result<Options, StartError> {
+fn fresh_options(config: &Config) -> Result<Options, StartError> {
     let seed = u64::from_ne_bytes(random());
-    let options = Options { shards, seed, ..config.options() };
+    let options = Options { shards: config.shards, seed, ..config.options() };
     options.validate().map_err(StartError::Options)?;
     Ok(options)
 }

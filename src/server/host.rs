@@ -1,7 +1,7 @@
 //! What this machine permits: cores, descriptors, locked memory, io_uring. What is too little is told with its remedy.
 
 use std::fmt;
-use std::{fs, thread};
+use std::{fs, panic, thread};
 
 use core_affinity::CoreId;
 use glommio::{GlommioError, LocalExecutorBuilder, ReactorErrorKind};
@@ -45,7 +45,7 @@ impl HostLimits {
     }
 
     /// How many shards there are with this configuration.
-    pub fn shards(&self, config: &Config) -> usize {
+    fn shards(&self, config: &Config) -> usize {
         if config.shards == 0 { self.cores.len().clamp(1, SHARDS_MAX) } else { config.shards }
     }
 
@@ -55,8 +55,9 @@ impl HostLimits {
         self.descriptors.saturating_sub(DESCRIPTORS_OF_PROCESS + of_shard * self.shards(config) as u64)
     }
 
-    /// The configuration, with the number here for what it leaves to the machine.
+    /// The configuration, with the numbers of this machine for what it leaves to the machine.
     pub fn fit(&self, mut config: Config) -> Config {
+        config.shards = self.shards(&config);
         if config.connections_max == 0 {
             let most = config.options().connections_max;
             let fitting = usize::try_from(self.connections_fitting(&config)).unwrap_or(most);
@@ -89,15 +90,28 @@ impl HostLimits {
         if self.memlock_bytes < MEMLOCK_BYTES_MIN {
             return Err(HostError::Memlock { found: self.memlock_bytes, needed: MEMLOCK_BYTES_MIN });
         }
-        let setting = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
-        // An executor belongs to its thread, and the probe's is not to stay.
-        let probe = thread::spawn(|| LocalExecutorBuilder::default().make().map(drop));
-        match probe.join() {
+        match probe() {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(cause(&error, setting.trim())),
-            Err(_) => Err(HostError::Executor("glommio gave up".into())),
+            failed => {
+                let setting = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
+                Err(cause(failed.ok().and_then(Result::err).as_ref(), setting.trim()))
+            }
         }
     }
+}
+
+/// Makes an executor on a thread of its own, as executors stay with their thread. glommio panics where there is no
+/// io_uring, which is to be told in our words alone.
+fn probe() -> thread::Result<Result<(), GlommioError<()>>> {
+    const NAME: &str = "io_uring probe";
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        if thread::current().name() != Some(NAME) {
+            hook(info);
+        }
+    }));
+    let probe = thread::Builder::new().name(NAME.into()).spawn(|| LocalExecutorBuilder::default().make().map(drop));
+    probe.map_or_else(|error| Ok(Err(error.into())), thread::JoinHandle::join)
 }
 
 /// Why no broker can run on this machine as it is.
@@ -111,8 +125,7 @@ pub enum HostError {
     IoUringDisabled {
         setting: String,
     },
-    IoUringForbidden,
-    IoUringUnknown,
+    IoUringUnavailable,
     Descriptors,
     Memory,
     Executor(String),
@@ -133,12 +146,9 @@ impl fmt::Display for HostError {
                 "io_uring is switched off, as kernel.io_uring_disabled is {setting}: sysctl kernel.io_uring_disabled=0 \
                  switches it on"
             ),
-            Self::IoUringForbidden => f.write_str(
-                "io_uring is not permitted to this process: a container's seccomp profile may forbid it, and has to allow \
-                 io_uring_setup, io_uring_enter and io_uring_register",
-            ),
-            Self::IoUringUnknown => f.write_str(
-                "io_uring is unknown to this kernel: Linux 5.8 or newer is needed, and a sandbox such as gVisor has none",
+            Self::IoUringUnavailable => f.write_str(
+                "io_uring is not available to this process: a container's seccomp profile may forbid it and has to allow \
+                 io_uring_setup, io_uring_enter and io_uring_register, or the kernel is older than Linux 5.8",
             ),
             Self::Descriptors => f.write_str(
                 "there are no descriptors left to start with: raise their limit with LimitNOFILE= in the systemd unit or \
@@ -155,20 +165,20 @@ impl fmt::Display for HostError {
 
 impl std::error::Error for HostError {}
 
-/// Why there was no executor; `setting` is what kernel.io_uring_disabled says, empty where there is none.
-fn cause(error: &GlommioError<()>, setting: &str) -> HostError {
-    if let GlommioError::ReactorError(ReactorErrorKind::MemLockLimit(found, needed)) = *error {
-        return HostError::Memlock { found, needed };
-    }
-    match error.raw_os_error().map(Errno::from_raw_os_error) {
-        Some(Errno::PERM | Errno::ACCESS) if !matches!(setting, "" | "0") => {
+/// Why there was no executor; no error is a panic, and `setting` is what kernel.io_uring_disabled says.
+fn cause(error: Option<&GlommioError<()>>, setting: &str) -> HostError {
+    let is_switched_off = !matches!(setting, "" | "0");
+    match (error, error.and_then(GlommioError::raw_os_error).map(Errno::from_raw_os_error)) {
+        (None, _) | (_, Some(Errno::PERM | Errno::ACCESS | Errno::NOSYS)) if is_switched_off => {
             HostError::IoUringDisabled { setting: setting.into() }
         }
-        Some(Errno::PERM | Errno::ACCESS) => HostError::IoUringForbidden,
-        Some(Errno::NOSYS) => HostError::IoUringUnknown,
-        Some(Errno::MFILE | Errno::NFILE) => HostError::Descriptors,
-        Some(Errno::NOMEM) => HostError::Memory,
-        _ => HostError::Executor(error.to_string()),
+        (None, _) | (_, Some(Errno::PERM | Errno::ACCESS | Errno::NOSYS)) => HostError::IoUringUnavailable,
+        (Some(&GlommioError::ReactorError(ReactorErrorKind::MemLockLimit(found, needed))), _) => {
+            HostError::Memlock { found, needed }
+        }
+        (_, Some(Errno::MFILE | Errno::NFILE)) => HostError::Descriptors,
+        (_, Some(Errno::NOMEM)) => HostError::Memory,
+        (Some(error), _) => HostError::Executor(error.to_string()),
     }
 }
 
@@ -201,7 +211,7 @@ mod tests {
         assert_eq!(host(1_000).shards(&Config::default()), 2);
         assert_eq!(host(1_000).shards(&Config { shards: 5, ..Config::default() }), 5);
         let many = HostLimits { cores: vec![CoreId { id: 0 }; 100], ..host(1_000) };
-        assert_eq!(many.shards(&Config::default()), 64);
+        assert_eq!(many.fit(Config::default()).shards, 64);
     }
 
     #[test]
@@ -209,7 +219,7 @@ mod tests {
         assert_eq!(host(1_000).fit(Config::default()).connections_max, 1_000 - 64 - 2 * 17);
         assert_eq!(host(10).fit(Config::default()).connections_max, 1);
         assert_eq!(host(u64::MAX).fit(Config::default()).connections_max, 2_000_000);
-        let chosen = Config { connections_max: 5_000, ..Config::default() };
+        let chosen = Config { shards: 2, connections_max: 5_000, ..Config::default() };
         assert_eq!(host(1_000).fit(chosen.clone()), chosen);
     }
 
@@ -249,17 +259,18 @@ mod tests {
     #[test]
     fn what_keeps_an_executor_from_starting_is_told_apart() {
         let os = |errno: Errno| GlommioError::IoError(io::Error::from_raw_os_error(errno.raw_os_error()));
-        let disabled = |setting: &str| HostError::IoUringDisabled { setting: setting.into() };
-        assert_eq!(cause(&os(Errno::PERM), "2"), disabled("2"));
-        assert_eq!(cause(&os(Errno::PERM), "1"), disabled("1"));
-        assert_eq!(cause(&os(Errno::PERM), "0"), HostError::IoUringForbidden);
-        assert_eq!(cause(&os(Errno::ACCESS), ""), HostError::IoUringForbidden);
-        assert_eq!(cause(&os(Errno::NOSYS), ""), HostError::IoUringUnknown);
-        assert_eq!(cause(&os(Errno::MFILE), "0"), HostError::Descriptors);
-        assert_eq!(cause(&os(Errno::NOMEM), "0"), HostError::Memory);
+        let disabled = HostError::IoUringDisabled { setting: "2".into() };
+        assert_eq!(cause(None, "2"), disabled);
+        assert_eq!(cause(Some(&os(Errno::PERM)), "2"), disabled);
+        for setting in ["0", ""] {
+            assert_eq!(cause(None, setting), HostError::IoUringUnavailable);
+            assert_eq!(cause(Some(&os(Errno::PERM)), setting), HostError::IoUringUnavailable);
+        }
+        assert_eq!(cause(Some(&os(Errno::MFILE)), "2"), HostError::Descriptors);
+        assert_eq!(cause(Some(&os(Errno::NOMEM)), "0"), HostError::Memory);
         let memlock = GlommioError::ReactorError(ReactorErrorKind::MemLockLimit(65_536, 524_288));
-        assert_eq!(cause(&memlock, "0"), HostError::Memlock { found: 65_536, needed: 524_288 });
-        assert!(matches!(cause(&os(Errno::IO), "0"), HostError::Executor(_)));
+        assert_eq!(cause(Some(&memlock), "0"), HostError::Memlock { found: 65_536, needed: 524_288 });
+        assert!(matches!(cause(Some(&os(Errno::IO)), "0"), HostError::Executor(_)));
     }
 
     #[test]
@@ -268,6 +279,6 @@ mod tests {
             HostError::IoUringDisabled { setting: "2".into() }.to_string(),
             "io_uring is switched off, as kernel.io_uring_disabled is 2: sysctl kernel.io_uring_disabled=0 switches it on"
         );
-        assert!(HostError::IoUringForbidden.to_string().contains("a container's seccomp profile may forbid it"));
+        assert!(HostError::IoUringUnavailable.to_string().contains("a container's seccomp profile may forbid it"));
     }
 }

@@ -17,6 +17,8 @@ mod shard;
 mod shard_input;
 mod shard_output;
 mod shard_stats;
+#[cfg(test)]
+mod shard_tests;
 mod stage;
 mod sys;
 

@@ -12,6 +12,11 @@ pub(super) enum Parcel {
     /// The sender reads its clients no more: whatever they caused is in front of this.
     Quiet,
     /// The first shard wants to know how the others are doing.
-    StatsAsked,
-    Stats(Box<ShardStats>),
+    StatsAsked {
+        round: u32,
+    },
+    Stats {
+        round: u32,
+        stats: Box<ShardStats>,
+    },
 }

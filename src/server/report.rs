@@ -14,28 +14,41 @@ pub(super) struct Report {
     /// What was answered so far, and by how many shards it is still to be.
     sum: ShardStats,
     missing: usize,
+    /// Tells an answer from one that comes too late.
+    round: u32,
 }
 
 impl Report {
     pub(super) fn new(now: Timestamp) -> Self {
         let topics = SysTopics::new(env!("CARGO_PKG_VERSION"), now);
-        Self { topics, due: now, sum: ShardStats::default(), missing: 0 }
+        Self { topics, due: now, sum: ShardStats::default(), missing: 0, round: 0 }
     }
 
     pub(super) const fn due(&self) -> Timestamp {
         self.due
     }
 
-    /// Begins anew, whatever is still missing. Without an interval there is none.
-    pub(super) fn begin(&mut self, now: Timestamp, shards: usize, interval: Millis) {
+    /// Begins a new round, whatever is still missing.
+    pub(super) fn begin(&mut self, now: Timestamp, shards: usize, interval: Millis) -> u32 {
         self.due = now + interval;
         (self.sum, self.missing) = (ShardStats::default(), shards);
+        self.round = self.round.wrapping_add(1);
+        self.round
     }
 
     /// Takes one shard's answer, and publishes when it was the last one.
-    pub(super) fn add(&mut self, now: Timestamp, stats: &ShardStats, publish: impl FnMut(TopicName<'_>, &[u8])) {
+    pub(super) fn add(
+        &mut self,
+        now: Timestamp,
+        round: u32,
+        stats: &ShardStats,
+        publish: impl FnMut(TopicName<'_>, &[u8]),
+    ) {
+        if round != self.round {
+            return;
+        }
         self.sum.add(stats);
-        self.missing = self.missing.saturating_sub(1);
+        self.missing -= 1;
         if self.missing == 0 {
             self.topics.update(now, &self.sum, HeapBytes::of_process(), publish);
         }

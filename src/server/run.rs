@@ -1,8 +1,8 @@
 //! The process from start to end: limits, log, broker, signals, drain.
 
 use std::io::{self, Write};
-use std::process::ExitCode;
-use std::thread;
+use std::process::{self, ExitCode};
+use std::{panic, thread};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -56,6 +56,7 @@ fn tell_valid(host: &HostLimits, config: &Config) -> ExitCode {
 fn serve(command_line: &CommandLine, config: Config, host: &HostLimits, log: &Log) -> Result<(), String> {
     announce(command_line, &config, host);
     host.check().map_err(|error| error.to_string())?;
+    die_with_any_thread();
     // Before there is anything to stop, so that no signal is lost.
     let mut signals =
         Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(|error| format!("cannot take signals: {error}"))?;
@@ -73,12 +74,22 @@ fn serve(command_line: &CommandLine, config: Config, host: &HostLimits, log: &Lo
     Ok(())
 }
 
+/// A shard that fell over has left its clients: better that the whole broker ends and is started anew.
+fn die_with_any_thread() {
+    let tell = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        error!("{info}: this is a bug of the broker, which ends here");
+        tell(info);
+        process::abort();
+    }));
+}
+
 fn announce(command_line: &CommandLine, config: &Config, host: &HostLimits) {
     let file = command_line.config.as_ref().map(|path| path.display().to_string());
     info!(
         config = file.as_deref().unwrap_or("built-in defaults"),
         cores = host.cores.len(),
-        shards = host.shards(config),
+        shards = config.shards,
         connections_max = config.connections_max,
         descriptors = %limit(host.descriptors),
         memlock = %limit(host.memlock_bytes),

@@ -24,7 +24,7 @@ use crate::mesh::Port;
 use crate::net::{Connection, Lingering, Listener, Poller, Readiness, ready_or_timeout};
 
 /// What one read takes at most, and so what a connection may say in a turn before the others have theirs.
-const READ_BYTES_MAX: usize = 64 * 1024;
+pub(super) const READ_BYTES_MAX: usize = 64 * 1024;
 
 /// What the poller calls things.
 pub(super) const TOKEN_KIND: u64 = 0xF << 32;
@@ -91,6 +91,8 @@ pub(super) struct Shard {
     pub(super) lingering: Lingering,
     /// To be read, in this order.
     pub(super) ready: VecDeque<ConnId>,
+    /// Came from other shards in this turn; read in the next one.
+    pub(super) arrivals: Vec<ConnId>,
     /// To be read when the mesh has room again.
     pub(super) stalled: Vec<ConnId>,
     /// Their sockets are gone.
@@ -138,6 +140,7 @@ impl Shard {
             connections: Slab::new(),
             lingering: Lingering::default(),
             ready: VecDeque::new(),
+            arrivals: Vec::new(),
             stalled: Vec::new(),
             lost: Vec::new(),
             sent: Vec::new(),
@@ -177,10 +180,13 @@ impl Shard {
         if self.config.spin_us > 0 && self.spin() {
             return;
         }
-        if !self.port.prepare_sleep() {
+        let now = self.clock.now();
+        // Commands are looked at once more when whoever sends one knows that he has to ring.
+        if !self.port.prepare_sleep() || self.take_commands(now) {
+            self.port.woke();
             return self.poller.wait(Some(Duration::ZERO));
         }
-        let timeout = self.sleep_time(self.clock.now()).map(|time| Duration::from_millis(time.0));
+        let timeout = self.sleep_time(now).map(|time| Duration::from_millis(time.0));
         if self.checks.running.get() > 0 {
             ready_or_timeout(&self.poller, timeout).await.expect("an epoll set that is open can be waited for");
             self.poller.wait(Some(Duration::ZERO));
@@ -215,12 +221,13 @@ impl Shard {
     /// Does a bounded part of what there is to do. True: there is more, and it needs no waiting.
     pub(super) fn turn(&mut self, now: Timestamp) -> bool {
         self.take_commands(now);
-        self.take_parcels(now);
-        self.take_verdicts(now);
         for index in 0..self.poller.len() {
             let readiness = self.poller.event(index);
             self.take_readiness(now, readiness);
         }
+        self.queue_arrivals();
+        self.take_parcels(now);
+        self.take_verdicts(now);
         self.accept_more(now);
         self.serve_ready(now);
         self.tick(now);
@@ -233,7 +240,8 @@ impl Shard {
     fn is_busy(&self) -> bool {
         let has_effects = !self.port.is_blocked() && !self.effects.is_empty();
         let accepts = self.accept_again.is_none() && self.listeners.iter().any(|listening| listening.has_more);
-        has_effects || accepts || !self.ready.is_empty() || self.core.wants_mesh_drained()
+        let has_input = !self.ready.is_empty() || !self.arrivals.is_empty();
+        has_effects || accepts || has_input || self.core.wants_mesh_drained()
     }
 
     fn take_readiness(&mut self, now: Timestamp, readiness: Readiness) {
@@ -295,8 +303,11 @@ impl Shard {
         }
     }
 
-    fn take_commands(&mut self, now: Timestamp) {
+    /// True: there were some.
+    fn take_commands(&mut self, now: Timestamp) -> bool {
+        let mut took_any = false;
         while let Ok(command) = self.commands.try_recv() {
+            took_any = true;
             match command {
                 Command::Configure(config) => {
                     self.core.reconfigure(config.options());
@@ -305,6 +316,7 @@ impl Shard {
                 Command::Drain => self.begin_drain(now + Millis::from_secs(self.config.drain_secs)),
             }
         }
+        took_any
     }
 
     fn take_verdicts(&mut self, now: Timestamp) {

@@ -230,8 +230,8 @@ impl Shard {
                 }
                 Parcel::Connection(connection) => self.take_connection(now, *connection),
                 Parcel::Quiet => self.stage.hear_quiet(from),
-                Parcel::StatsAsked => self.answer_stats(from),
-                Parcel::Stats(stats) => self.add_stats(now, &stats),
+                Parcel::StatsAsked { round } => self.answer_stats(from, round),
+                Parcel::Stats { round, stats } => self.add_stats(now, round, &stats),
             }
         }
         self.inbox = inbox;
@@ -240,13 +240,21 @@ impl Shard {
         }
     }
 
-    /// A connection comes home. What was read of it is looked at first.
+    /// A connection comes home.
     fn take_connection(&mut self, now: Timestamp, connection: Connection) {
         if self.stage.is_draining() {
             return self.doors.leave(1);
         }
         if let Some(conn) = self.open(now, connection) {
-            self.queue(conn);
+            self.arrivals.push(conn);
         }
+    }
+
+    /// Connections that came home are read behind everything that the poller has told since: a client that leaves and
+    /// comes back must not be taken for one that comes back without having left.
+    pub(super) fn queue_arrivals(&mut self) {
+        let mut arrivals = std::mem::take(&mut self.arrivals);
+        arrivals.drain(..).for_each(|conn| self.queue(conn));
+        self.arrivals = arrivals;
     }
 }

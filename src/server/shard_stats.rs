@@ -13,25 +13,26 @@ impl Shard {
     pub(super) fn ask_for_stats(&mut self, now: Timestamp) {
         let Some(report) = self.report.as_mut().filter(|report| report.due() <= now) else { return };
         if self.config.sys_interval_secs == 0 {
-            return report.begin(now, self.shards, OFF_INTERVAL);
+            report.begin(now, self.shards, OFF_INTERVAL);
+            return;
         }
-        report.begin(now, self.shards, Millis::from_secs(self.config.sys_interval_secs));
+        let round = report.begin(now, self.shards, Millis::from_secs(self.config.sys_interval_secs));
         for to in 1..self.shards {
-            self.port.send(ShardId::new(to), Parcel::StatsAsked);
+            self.port.send(ShardId::new(to), Parcel::StatsAsked { round });
         }
         let own = self.stats();
-        self.add_stats(now, &own);
+        self.add_stats(now, round, &own);
     }
 
-    pub(super) fn answer_stats(&mut self, to: ShardId) {
+    pub(super) fn answer_stats(&mut self, to: ShardId, round: u32) {
         let stats = Box::new(self.stats());
-        self.port.send(to, Parcel::Stats(stats));
+        self.port.send(to, Parcel::Stats { round, stats });
     }
 
-    pub(super) fn add_stats(&mut self, now: Timestamp, stats: &ShardStats) {
+    pub(super) fn add_stats(&mut self, now: Timestamp, round: u32, stats: &ShardStats) {
         let (core, effects) = (&mut self.core, &mut self.effects);
         if let Some(report) = &mut self.report {
-            report.add(now, stats, |topic, payload| {
+            report.add(now, round, stats, |topic, payload| {
                 core.handle(now, Input::Announce { topic, payload }, effects);
             });
         }

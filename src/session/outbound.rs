@@ -220,7 +220,7 @@ impl<M> Outbound<M> {
         }
         let end = self.next_id.get();
         let ring = self.ring.as_deref_mut()?;
-        let at = match ring.next_unsent_release() {
+        let at = match ring.next_unsent_release(end) {
             Some(at) => at,
             None if self.sent < window => ring.next_unsent_publish(end)?,
             None => return None,
@@ -380,10 +380,11 @@ impl<M> Ring<M> {
         self.slots = slots;
     }
 
-    fn next_unsent_release(&mut self) -> Option<u16> {
+    fn next_unsent_release(&mut self, end: u16) -> Option<u16> {
         while let Some(id) = self.releases.pop_front() {
-            // Unless its PUBCOMP, or its PUBREC once more, came in the meantime.
-            if matches!(self.slot(id), Slot::Release { sent: false, .. }) {
+            // Unless its PUBCOMP, or its PUBREC once more, came in the meantime; the slot may be a later one's then.
+            let in_use = id.wrapping_sub(self.head) < end.wrapping_sub(self.head);
+            if in_use && matches!(self.slot(id), Slot::Release { sent: false, .. }) {
                 return Some(id);
             }
         }

@@ -325,6 +325,22 @@ impl Model {
     }
 }
 
+// A PUBREL to send again was acknowledged before its turn came, and the slots shrank: its identifier then stood for the
+// slot of a later one, which was taken for sent.
+#[test]
+fn a_release_that_is_over_is_not_taken_for_a_later_one() {
+    let mut outbound = Outbound::default();
+    (1..=9).for_each(|number| assert_eq!(outbound.send(ExactlyOnce, number.into(), 20), Some(id(number))));
+    for number in 1..=9 {
+        let event = if number == 1 || number == 9 { Event::PubRec } else { Event::Refused };
+        apply(&mut outbound, id(number), event).unwrap();
+    }
+    outbound.connection_lost();
+    outbound.pubcomp(id(1)).unwrap();
+    outbound.shrink();
+    assert_eq!(outbound.next_resend(20), Some(Resend::PubRel { id: id(9) }));
+}
+
 proptest! {
     // [MQTT-2.2.1-4] [MQTT-3.3.4-9] [MQTT-4.4.0-1] [MQTT-4.6.0-1]
     #[test]

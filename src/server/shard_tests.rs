@@ -1,0 +1,211 @@
+//! Shards turned by hand, with real sockets: what one turn may do, and what a full ring does.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::time::{Duration, Instant};
+
+use super::clock::Clock;
+use super::config::Config;
+use super::doors::Doors;
+use super::shard::{Command, READ_BYTES_MAX, Shard, ShardParts};
+use crate::access::Open;
+use crate::base::ShardId;
+use crate::broker::{Options, ShardCore};
+use crate::mesh;
+use crate::net::Listener;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Shards that move only when they are told to.
+struct Shards {
+    shards: Vec<Shard>,
+    address: SocketAddr,
+    clock: Clock,
+    /// A shard whose commands nobody can send any more would find that out.
+    _commands: Vec<Sender<Command>>,
+}
+
+impl Shards {
+    fn new(count: usize, ring_slots: usize) -> Self {
+        let config = Arc::new(Config { shards: count, sys_interval_secs: 0, ..Config::default() });
+        let doors = Arc::new(Doors::new(1_000));
+        let clock = Clock::start();
+        let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
+        let address = listener.address().expect("an address");
+        let mut listeners = vec![listener];
+        let mut commands = Vec::new();
+        let mut shards = Vec::new();
+        for (index, port) in mesh::build(count, ring_slots).expect("a mesh").into_iter().enumerate() {
+            let me = ShardId::new(index);
+            let (sender, receiver) = channel();
+            commands.push(sender);
+            let parts = ShardParts {
+                me,
+                shards: count,
+                config: Arc::clone(&config),
+                // Only the first one accepts; clients of others come to them through the mesh.
+                listeners: std::mem::take(&mut listeners),
+                port,
+                doors: Arc::clone(&doors),
+                commands: receiver,
+                clock,
+            };
+            let options = Options { shards: count, ..Options::default() };
+            let core = ShardCore::new(me, options, Box::new(Open), clock.now()).expect("valid options");
+            shards.push(Shard::new(parts, core).expect("an epoll set"));
+        }
+        Self { shards, address, clock, _commands: commands }
+    }
+
+    fn turn(&mut self, index: usize) {
+        let shard = &mut self.shards[index];
+        shard.poller.wait(Some(Duration::ZERO));
+        shard.turn(self.clock.now());
+    }
+
+    fn turn_all(&mut self) {
+        (0..self.shards.len()).for_each(|index| self.turn(index));
+    }
+
+    /// Turns until the client has got so many bytes.
+    fn read(&mut self, client: &mut TcpStream, bytes: usize) -> Vec<u8> {
+        let (mut got, mut filled, began) = (vec![0; bytes], 0, Instant::now());
+        while filled < bytes {
+            self.turn_all();
+            match client.read(&mut got[filled..]) {
+                Ok(0) => panic!("the broker closed the connection"),
+                Ok(more) => filled += more,
+                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+            }
+            assert!(began.elapsed() < PATIENCE, "{filled} of {bytes} bytes came");
+        }
+        got
+    }
+
+    fn connect(&mut self, client_id: &str) -> TcpStream {
+        let mut client = TcpStream::connect(self.address).expect("connected");
+        client.set_nonblocking(true).expect("a socket");
+        let mut packet = vec![0x10, 12 + client_id.len() as u8, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 60];
+        packet.extend([0, client_id.len() as u8]);
+        packet.extend(client_id.as_bytes());
+        client.write_all(&packet).expect("sent");
+        assert_eq!(self.read(&mut client, 4), [0x20, 2, 0, 0]);
+        client
+    }
+
+    /// A client whose home is the shard asked for.
+    fn connect_to(&mut self, shard: usize) -> TcpStream {
+        for number in 0..100 {
+            let before = self.shards[shard].connections.len();
+            let client = self.connect(&format!("{shard}-{before}-{number}"));
+            if self.shards[shard].connections.len() > before {
+                return client;
+            }
+        }
+        panic!("no client is at home in shard {shard}");
+    }
+
+    fn subscribe(&mut self, client: &mut TcpStream, topic: u8, qos: u8) {
+        client.write_all(&[0x82, 6, 0, 1, 0, 1, topic, qos]).expect("sent");
+        assert_eq!(self.read(client, 5), [0x90, 3, 0, 1, qos]);
+    }
+}
+
+fn publish(topic: u8, payload: u32) -> Vec<u8> {
+    [&[0x30, 7, 0, 1, topic][..], &payload.to_be_bytes()].concat()
+}
+
+/// Sends as much as the sockets on the way hold, and says how much that was.
+fn flood(client: &mut TcpStream, bytes: &[u8]) -> usize {
+    let mut sent = 0;
+    let deadline = Instant::now() + Duration::from_secs(1);
+    while sent < bytes.len() && Instant::now() < deadline {
+        match client.write(&bytes[sent..]) {
+            Ok(more) => sent += more,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                std::thread::yield_now();
+            }
+        }
+    }
+    sent
+}
+
+#[test]
+fn a_flood_is_read_in_portions_and_neighbours_are_served_in_between() {
+    let mut shards = Shards::new(1, 64);
+    let (mut flooding, mut neighbour) = (shards.connect("flooding"), shards.connect("neighbour"));
+    let packets: Vec<u8> = (0..400_000).flat_map(|number| publish(b'n', number)).collect();
+    let sent = flood(&mut flooding, &packets);
+    assert!(sent > 4 * READ_BYTES_MAX, "the kernel took {sent} bytes only");
+    neighbour.write_all(&[0xC0, 0]).expect("sent");
+    let before = shards.shards[0].traffic.bytes_received;
+    shards.turn(0);
+    let read = shards.shards[0].traffic.bytes_received - before;
+    assert!(read <= READ_BYTES_MAX as u64 + 2, "one turn took {read} bytes");
+    let mut answer = [0; 2];
+    neighbour.set_nonblocking(false).expect("a socket");
+    neighbour.read_exact(&mut answer).expect("answered in the same turn");
+    assert_eq!(answer, [0xD0, 0]);
+    // Nothing of the flood is forgotten, though nothing more arrives to tell of it.
+    let began = Instant::now();
+    while (shards.shards[0].core.counters().publishes_received as usize) < sent / 9 {
+        shards.turn(0);
+        assert!(began.elapsed() < PATIENCE);
+    }
+}
+
+#[test]
+fn a_full_ring_stops_the_reading_of_those_who_fill_it_and_of_nobody_else() {
+    let mut shards = Shards::new(2, 8);
+    let (mut publisher, mut subscriber) = (shards.connect_to(0), shards.connect_to(1));
+    let mut local = shards.connect_to(0);
+    shards.subscribe(&mut subscriber, b't', 0);
+    let packets: Vec<u8> = (0..20_000).flat_map(|number| publish(b't', number)).collect();
+    let sent = flood(&mut publisher, &packets);
+    let count = sent / 9;
+    // The second shard does not move: its ring fills, and the publisher has to wait.
+    (0..10).for_each(|_| shards.turn(0));
+    assert!(shards.shards[0].port.is_blocked());
+    let read = shards.shards[0].core.counters().publishes_received;
+    assert!(read < count as u64, "all {count} were read");
+    (0..100).for_each(|_| shards.turn(0));
+    assert_eq!(shards.shards[0].core.counters().publishes_received, read);
+    // Who sends nothing to the other shard is read all the same.
+    let packets_before = shards.shards[0].core.counters().packets_received;
+    local.write_all(&[0xC0, 0]).expect("sent");
+    let began = Instant::now();
+    while shards.shards[0].core.counters().packets_received == packets_before {
+        shards.turn(0);
+        assert!(began.elapsed() < PATIENCE);
+    }
+    // With room in the ring everything arrives, in order.
+    let got = shards.read(&mut subscriber, count * 9);
+    for (number, packet) in got.chunks(9).enumerate() {
+        assert_eq!(packet, publish(b't', number as u32));
+    }
+    assert_eq!(shards.read(&mut local, 2), [0xD0, 0]);
+}
+
+#[test]
+fn two_shards_that_fill_each_others_rings_lose_nothing_and_do_not_lock() {
+    let mut shards = Shards::new(2, 4);
+    let mut pairs: Vec<_> =
+        (0..2u8).map(|side| (side, shards.connect_to(side.into()), shards.connect_to(1 - usize::from(side)))).collect();
+    for (side, _, subscriber) in &mut pairs {
+        shards.subscribe(subscriber, b'a' + *side, 0);
+    }
+    let mut counts = Vec::new();
+    for (side, publisher, _) in &mut pairs {
+        let packets: Vec<u8> = (0..20_000).flat_map(|number| publish(b'a' + *side, number)).collect();
+        counts.push(flood(publisher, &packets) / 9);
+    }
+    for ((side, _, subscriber), count) in pairs.iter_mut().zip(counts) {
+        let got = shards.read(subscriber, count * 9);
+        let in_order = got.chunks(9).enumerate().all(|(number, packet)| packet == publish(b'a' + *side, number as u32));
+        assert!(in_order);
+    }
+    assert!(shards.shards.iter().all(|shard| shard.port.stats().overflowed > 0), "no ring was ever full");
+}

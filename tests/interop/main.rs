@@ -1,0 +1,116 @@
+//! Clients that people use against the broker itself, with one shard, with two and with four: paho-mqtt, mqtt.js,
+//! mosquitto_pub, _sub and _rr, rumqttc. A test is one theme of one client, with a broker of its own.
+//!
+//! `tests/interop/install` puts the clients into place; a client that is missing fails its tests.
+
+#![allow(clippy::unwrap_used, reason = "what cannot be unwrapped is a failure")]
+
+use std::time::Duration;
+
+use broker::Broker;
+
+mod broker;
+mod mosquitto;
+mod program;
+mod rumqttc_clients;
+
+/// For what happens at once on a machine that is not overloaded.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+fn interop(shards: usize, theme: impl FnOnce(&Broker)) {
+    let broker = Broker::start(shards);
+    theme(&broker);
+    broker.stop();
+}
+
+macro_rules! on_shards {
+    ($($name:ident: $theme:expr;)*) => { $(
+        mod $name {
+            use super::*;
+            #[test]
+            fn on_1_shard() {
+                interop(1, $theme);
+            }
+            #[test]
+            fn on_2_shards() {
+                interop(2, $theme);
+            }
+            #[test]
+            fn on_4_shards() {
+                interop(4, $theme);
+            }
+        }
+    )* };
+}
+
+mod paho_mqtt {
+    use super::*;
+
+    on_shards! {
+        connect: |broker| program::paho("connect", broker);
+        publish: |broker| program::paho("publish", broker);
+        subscriptions: |broker| program::paho("subscriptions", broker);
+        retained: |broker| program::paho("retained", broker);
+        will: |broker| program::paho("will", broker);
+        session: |broker| program::paho("session", broker);
+        properties: |broker| program::paho("properties", broker);
+        shared: |broker| program::paho("shared", broker);
+        alias: |broker| program::paho("alias", broker);
+        limits: |broker| program::paho("limits", broker);
+        sys_topics: |broker| program::paho("sys_topics", broker);
+        crowd: |broker| program::paho("crowd", broker);
+    }
+}
+
+mod mqtt_js {
+    use super::*;
+
+    on_shards! {
+        messages: |broker| program::mqtt_js("messages", broker);
+        session: |broker| program::mqtt_js("session", broker);
+    }
+}
+
+mod mosquitto_clients {
+    use super::*;
+
+    on_shards! {
+        every_qos_and_version: mosquitto::every_qos_and_version;
+        retained: mosquitto::retained;
+        will: mosquitto::will;
+        session: mosquitto::session;
+        properties: mosquitto::properties;
+        shared: mosquitto::shared;
+        request_and_response: mosquitto::request_and_response;
+        lines_and_files: mosquitto::lines_and_files;
+    }
+}
+
+mod rumqttc_v4 {
+    use super::*;
+    use rumqttc_clients::{V4, themes};
+
+    on_shards! {
+        every_qos: themes::every_qos::<V4>;
+        retained: themes::retained::<V4>;
+        will: themes::will::<V4>;
+        reconnection: themes::reconnection::<V4>;
+        session: themes::session::<V4>;
+        burst: themes::burst::<V4>;
+    }
+}
+
+mod rumqttc_v5 {
+    use super::*;
+    use rumqttc_clients::{V5, themes};
+
+    on_shards! {
+        every_qos: themes::every_qos::<V5>;
+        retained: themes::retained::<V5>;
+        will: themes::will::<V5>;
+        reconnection: themes::reconnection::<V5>;
+        session: themes::session::<V5>;
+        burst: themes::burst::<V5>;
+        user_properties: themes::user_properties;
+    }
+}
