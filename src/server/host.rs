@@ -110,7 +110,9 @@ fn probe() -> thread::Result<Result<(), GlommioError<()>>> {
             hook(info);
         }
     }));
-    let probe = thread::Builder::new().name(NAME.into()).spawn(|| LocalExecutorBuilder::default().make().map(drop));
+    let probe = thread::Builder::new()
+        .name(NAME.into())
+        .spawn(|| LocalExecutorBuilder::default().io_memory(0).make().map(drop));
     probe.map_or_else(|error| Ok(Err(error.into())), thread::JoinHandle::join)
 }
 

@@ -189,6 +189,8 @@ impl Shard {
             let consumed = self.core.handle(now, input, &mut self.effects);
             used += consumed.bytes;
             if self.effects.moves.last().is_some_and(|(moved, _)| *moved == conn) {
+                // The core here knows it no more; it may take a while until the mesh has room for it.
+                self.rest(conn, true, false);
                 return Fed::Waits { used };
             }
             let has_blocked = self.send_mesh() && self.port.is_blocked();

@@ -112,7 +112,7 @@ impl Shard {
             let mut connection = self.connections.remove(conn.0 as usize);
             // Fails only where it is not watched any more, which is what is wanted.
             let _ = self.poller.remove(&connection);
-            connection.is_queued = false;
+            (connection.is_queued, connection.is_held) = (false, false);
             self.port.send(to, Parcel::Connection(Box::new(connection)));
         }
         self.port.flush();

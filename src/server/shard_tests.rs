@@ -85,23 +85,34 @@ impl Shards {
     }
 
     fn connect(&mut self, client_id: &str) -> TcpStream {
+        let mut client = self.begin_connect(client_id);
+        assert_eq!(self.read(&mut client, 4), CONNACK);
+        client
+    }
+
+    /// Sends CONNECT and does not wait for an answer.
+    fn begin_connect(&self, client_id: &str) -> TcpStream {
         let mut client = TcpStream::connect(self.address).expect("connected");
         client.set_nonblocking(true).expect("a socket");
         let mut packet = vec![0x10, 12 + client_id.len() as u8, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 60];
         packet.extend([0, client_id.len() as u8]);
         packet.extend(client_id.as_bytes());
         client.write_all(&packet).expect("sent");
-        assert_eq!(self.read(&mut client, 4), [0x20, 2, 0, 0]);
         client
     }
 
     /// A client whose home is the shard asked for.
     fn connect_to(&mut self, shard: usize) -> TcpStream {
+        self.find(shard).1
+    }
+
+    fn find(&mut self, shard: usize) -> (String, TcpStream) {
         for number in 0..100 {
             let before = self.shards[shard].connections.len();
-            let client = self.connect(&format!("{shard}-{before}-{number}"));
+            let client_id = format!("{shard}-{before}-{number}");
+            let client = self.connect(&client_id);
             if self.shards[shard].connections.len() > before {
-                return client;
+                return (client_id, client);
             }
         }
         panic!("no client is at home in shard {shard}");
@@ -112,6 +123,8 @@ impl Shards {
         assert_eq!(self.read(client, 5), [0x90, 3, 0, 1, qos]);
     }
 }
+
+const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
 
 fn publish(topic: u8, payload: u32) -> Vec<u8> {
     [&[0x30, 7, 0, 1, topic][..], &payload.to_be_bytes()].concat()
@@ -208,4 +221,25 @@ fn two_shards_that_fill_each_others_rings_lose_nothing_and_do_not_lock() {
         assert!(in_order);
     }
     assert!(shards.shards.iter().all(|shard| shard.port.stats().overflowed > 0), "no ring was ever full");
+}
+
+/// Found by 19,000 clients that connected while shards told each other of their subscriptions: some were never answered.
+#[test]
+fn a_connection_that_waits_for_room_on_its_way_home_keeps_what_was_read() {
+    let mut shards = Shards::new(2, 8);
+    let (mut publisher, mut subscriber) = (shards.connect_to(0), shards.connect_to(1));
+    let (client_id, client) = shards.find(1);
+    drop(client);
+    shards.turn_all();
+    shards.subscribe(&mut subscriber, b't', 0);
+    flood(&mut publisher, &(0..2_000).flat_map(|number| publish(b't', number)).collect::<Vec<u8>>());
+    (0..10).for_each(|_| shards.turn(0));
+    assert!(shards.shards[0].port.is_blocked());
+    let mut client = shards.begin_connect(&client_id);
+    (0..10).for_each(|_| shards.turn(0));
+    // More comes while it waits, and makes its socket ready again.
+    client.write_all(&[0xC0, 0]).expect("sent");
+    (0..10).for_each(|_| shards.turn(0));
+    assert_eq!(shards.read(&mut client, 4), CONNACK);
+    assert_eq!(shards.read(&mut client, 2), [0xD0, 0]);
 }
