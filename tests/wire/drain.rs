@@ -55,6 +55,8 @@ fn what_was_acknowledged_is_delivered() {
                 assert_eq!(reader.packet_of(DISCONNECT).reason(), 0x8b);
                 reader.end();
             }
+            // Who stays though he was told to go is waited for, as long as a drain may last.
+            drop((readers, publisher));
             assert!(broker.wait(PATIENCE).success());
         }
     }
@@ -74,6 +76,7 @@ fn what_is_on_its_way_is_flushed() {
         assert_eq!(reader.publish().payload.len(), 8 << 20);
         assert_eq!(reader.packet_of(DISCONNECT).reason(), 0x8b);
         reader.end();
+        drop((reader, publisher));
         assert!(broker.wait(PATIENCE).success());
     }
 }

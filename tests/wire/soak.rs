@@ -94,18 +94,19 @@ fn clean_up(broker: &Broker, status: &mut Status) {
     }
     cleaner.bye();
     let deadline = Instant::now() + PATIENCE;
-    // Only the one who watches is left.
-    let expected =
-        [("clients/total", 1), ("clients/connected", 1), ("subscriptions/count", 0), ("shared_subscriptions/count", 0)];
-    for (name, expected) in expected {
-        loop {
-            let number = status.number(&format!("$SYS/broker/{name}"));
-            // The watcher is subscribed to the uptime and the number itself while it looks.
-            if number <= expected + 2 * u64::from(name == "subscriptions/count") {
-                break;
-            }
-            assert!(Instant::now() < deadline, "{name} is {number}");
+    let names = [
+        "$SYS/broker/clients/total",
+        "$SYS/broker/clients/connected",
+        "$SYS/broker/subscriptions/count",
+        "$SYS/broker/shared_subscriptions/count",
+    ];
+    loop {
+        let numbers = status.numbers(names);
+        // Only the one who watches is left, with what it is subscribed to while it looks.
+        if numbers[..2] == [1, 1] && numbers[2] <= 2 && numbers[3] == 0 {
+            break;
         }
+        assert!(Instant::now() < deadline, "{names:?} are {numbers:?}");
     }
 }
 

@@ -19,7 +19,16 @@ impl Status {
 
     /// A number as it is now: what has happened before the call is in it.
     pub(crate) fn number(&mut self, name: &str) -> u64 {
+        self.numbers([name])[0]
+    }
+
+    /// Several, of the same moment or somewhat later.
+    pub(crate) fn numbers<const N: usize>(&mut self, names: [&str; N]) -> [u64; N] {
         self.wait_for_two_rounds();
+        names.map(|name| self.read(name))
+    }
+
+    fn read(&mut self, name: &str) -> u64 {
         self.client.subscribe(name, 0);
         let publish = self.client.publish();
         assert_eq!((publish.topic.as_str(), publish.retain), (name, true));
