@@ -12,7 +12,7 @@ use tracing_subscriber::{Layer, Registry, reload};
 
 use super::config::{LogConfig, LogFormat, LogLevel};
 use crate::base::ShardId;
-use crate::broker::Event;
+use crate::broker::{DisconnectCause, Event};
 use crate::mqtt::{ReasonCode, Version};
 
 /// The log of the process, whose level can be changed.
@@ -74,11 +74,11 @@ pub fn log_event(event: &Event, peer: Option<SocketAddr>, shard: ShardId) {
         Event::Refused { client_id, reason, .. } => {
             info!(client = foreign(client_id), address, reason = reason.to_string(), shard, "refused");
         }
-        Event::Disconnected { client_id, reason, by_client, .. } => info!(
+        Event::Disconnected { client_id, cause, .. } => info!(
             client = client_id.as_deref().map(foreign),
             address,
-            reason = reason_of_end(*reason, *by_client),
-            by = if *by_client { "client" } else { "broker" },
+            reason = reason_of_end(*cause),
+            by = author_of_end(*cause),
             shard,
             "disconnected"
         ),
@@ -110,12 +110,20 @@ fn protocol(version: Version) -> &'static str {
     }
 }
 
-/// Two codes mean something else when the client ends a connection than their names say.
-fn reason_of_end(reason: ReasonCode, by_client: bool) -> String {
-    match (reason, by_client) {
-        (ReasonCode::Success, _) => "normal disconnection (0x00)".into(),
-        (ReasonCode::Unspecified, true) => "connection closed without DISCONNECT (0x80)".into(),
-        _ => reason.to_string(),
+fn reason_of_end(cause: DisconnectCause) -> String {
+    match cause {
+        // What 0x00 is called depends on the packet it is in.
+        DisconnectCause::ByClient(ReasonCode::Success) => "normal disconnection (0x00)".into(),
+        DisconnectCause::ByClient(reason) | DisconnectCause::ByBroker(reason) => reason.to_string(),
+        DisconnectCause::Lost => "connection lost".into(),
+    }
+}
+
+fn author_of_end(cause: DisconnectCause) -> &'static str {
+    match cause {
+        DisconnectCause::ByClient(_) => "client",
+        DisconnectCause::ByBroker(_) => "broker",
+        DisconnectCause::Lost => "network",
     }
 }
 
@@ -208,8 +216,8 @@ mod tests {
         }
     }
 
-    fn disconnected(reason: ReasonCode, by_client: bool) -> Event {
-        Event::Disconnected { conn: ConnId(7), client_id: Some("meter".into()), reason, by_client }
+    fn disconnected(cause: DisconnectCause) -> Event {
+        Event::Disconnected { conn: ConnId(7), client_id: Some("meter".into()), cause }
     }
 
     #[test]
@@ -230,29 +238,33 @@ mod tests {
 
     #[test]
     fn an_end_is_told_with_who_ended_it_and_why() {
-        let told = |reason, by_client| {
-            let line = event_line(LogFormat::Text, &disconnected(reason, by_client));
+        let told = |cause| {
+            let line = event_line(LogFormat::Text, &disconnected(cause));
             line.strip_prefix("INFO disconnected client=\"meter\" address=192.0.2.1:5000 ").unwrap().to_owned()
         };
-        assert_eq!(told(ReasonCode::Success, true), "reason=\"normal disconnection (0x00)\" by=\"client\" shard=1");
-        assert_eq!(
-            told(ReasonCode::Unspecified, true),
-            "reason=\"connection closed without DISCONNECT (0x80)\" by=\"client\" shard=1"
-        );
-        assert_eq!(
-            told(ReasonCode::KeepAliveTimeout, false),
-            "reason=\"keep alive timeout (0x8D)\" by=\"broker\" shard=1"
-        );
+        for (cause, words) in [
+            (
+                DisconnectCause::ByClient(ReasonCode::Success),
+                "reason=\"normal disconnection (0x00)\" by=\"client\" shard=1",
+            ),
+            (
+                DisconnectCause::ByClient(ReasonCode::Unspecified),
+                "reason=\"unspecified error (0x80)\" by=\"client\" shard=1",
+            ),
+            (
+                DisconnectCause::ByBroker(ReasonCode::KeepAliveTimeout),
+                "reason=\"keep alive timeout (0x8D)\" by=\"broker\" shard=1",
+            ),
+            (DisconnectCause::Lost, "reason=\"connection lost\" by=\"network\" shard=1"),
+        ] {
+            assert_eq!(told(cause), words);
+        }
     }
 
     #[test]
     fn nothing_is_said_of_a_client_that_never_had_a_name_or_a_peer_that_is_gone() {
-        let event = Event::Disconnected {
-            conn: ConnId(7),
-            client_id: None,
-            reason: ReasonCode::ProtocolError,
-            by_client: false,
-        };
+        let cause = DisconnectCause::ByBroker(ReasonCode::ProtocolError);
+        let event = Event::Disconnected { conn: ConnId(7), client_id: None, cause };
         let lines = logged(LogLevel::Info, LogFormat::Text, |_| log_event(&event, None, ShardId::new(0)));
         assert_eq!(lines, ["INFO disconnected reason=\"protocol error (0x82)\" by=\"broker\" shard=0"]);
     }
