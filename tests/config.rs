@@ -5,11 +5,19 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 const THRUM: &str = env!("CARGO_BIN_EXE_thrum");
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Far more than an answer takes on a machine that is busy, far less than a broker takes that hangs.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Their lines are more than a pipe and the broker together hold of a log that is not read.
+const CLIENTS: usize = 3_500;
+const LINES_OF_A_CLIENT: usize = 3;
 
 fn thrum(arguments: &[&str]) -> Output {
     Command::new(THRUM).args(arguments).output().expect("it runs")
@@ -80,6 +88,22 @@ impl Drop for Broker {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// Where a broker listens, from its line that says so.
+fn address(listening: &str) -> &str {
+    listening.rsplit('=').next().expect("it ends with the address")
+}
+
+/// A client that was let in.
+fn connect(address: &str) -> TcpStream {
+    let mut client = TcpStream::connect(address).expect("it listens");
+    client.set_read_timeout(Some(ANSWER_TIME_MAX)).expect("a time that is not zero");
+    client.write_all(b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01c").expect("it reads");
+    let mut connack = [0; 4];
+    client.read_exact(&mut connack).expect("a CONNACK in time");
+    assert_eq!(connack, [0x20, 2, 0, 0]);
+    client
 }
 
 #[test]
@@ -194,9 +218,7 @@ fn a_second_signal_ends_the_drain_at_once() {
     let mut broker = Broker::start(&["-c", path.to_str().unwrap()]);
     let listening = broker.until("listening").pop().unwrap();
     broker.until("ready");
-    let mut client = TcpStream::connect(listening.rsplit('=').next().unwrap()).unwrap();
-    client.write_all(b"\x10\x0d\0\x04MQTT\x04\x02\0\0\0\x01c").unwrap();
-    client.read_exact(&mut [0; 4]).unwrap();
+    let _client = connect(address(&listening));
 
     // A client that does not close its side is waited for.
     broker.signal(Signal::TERM);
@@ -205,6 +227,49 @@ fn a_second_signal_ends_the_drain_at_once() {
     let (code, rest) = broker.end();
     assert_eq!(code, Some(1), "{rest}");
     assert!(rest.contains("WARN stopped before the clients were told"), "{rest}");
+}
+
+/// A broker whose log was not read since it was ready, and what came and went meanwhile was more than it holds.
+fn with_unread_log(name: &str) -> Broker {
+    let path = file(name, "listeners = [{ address = '127.0.0.1:0' }]\nlog.level = 'debug'\n");
+    let mut broker = Broker::start(&["-c", path.to_str().expect("UTF-8")]);
+    let listening = broker.until("listening").pop().expect("that line");
+    broker.until("ready");
+    (0..CLIENTS).for_each(|_| drop(connect(address(&listening))));
+    broker
+}
+
+/// A pipe that nobody reads was once written to by the shard itself, which stopped with all its clients.
+#[test]
+fn a_log_that_nobody_reads_holds_up_neither_the_clients_nor_the_end() {
+    let mut broker = with_unread_log("unread");
+    broker.signal(Signal::TERM);
+    let asked = Instant::now();
+    let code = loop {
+        if let Some(status) = broker.process.try_wait().unwrap() {
+            break status.code();
+        }
+        assert!(asked.elapsed() < ANSWER_TIME_MAX, "it does not end");
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    assert_eq!(code, Some(0));
+}
+
+#[test]
+fn each_line_of_the_log_is_read_or_told_to_be_lost() {
+    let broker = with_unread_log("late");
+    broker.signal(Signal::TERM);
+    let (code, log) = broker.end();
+    assert_eq!(code, Some(0));
+    let (told, read): (Vec<&str>, Vec<&str>) =
+        log.lines().partition(|line| line.ends_with(" lines of the log were lost"));
+    let lost: usize = told
+        .iter()
+        .map(|line| line.split("WARN ").nth(1).unwrap().split(' ').next().unwrap())
+        .map(|lost| lost.parse::<usize>().unwrap())
+        .sum();
+    assert!(lost > 0);
+    assert_eq!(read.len() + lost, CLIENTS * LINES_OF_A_CLIENT + ["stopping", "stopped"].len());
 }
 
 #[test]

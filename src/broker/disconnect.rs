@@ -1,7 +1,7 @@
 //! How connections and sessions end: by DISCONNECT, by an error, by silence, by another connection, by expiry.
 
 use super::core::ShardCore;
-use super::effects::{Effects, Event};
+use super::effects::{DisconnectCause, Effects, Event};
 use super::message::Draft;
 use super::pending::Join;
 use super::record::Record;
@@ -38,14 +38,14 @@ impl ShardCore {
                 self.record_of(slot, fx, |session| Record::WillGone { session });
             }
         }
-        self.tell_disconnected(conn, disconnect.reason, true, fx);
+        self.tell_disconnected(conn, DisconnectCause::ByClient(disconnect.reason), fx);
         self.drop_connection(now, conn, fx);
         Ok(())
     }
 
-    fn tell_disconnected(&self, conn: ConnId, reason: ReasonCode, by_client: bool, fx: &mut Effects) {
+    fn tell_disconnected(&self, conn: ConnId, cause: DisconnectCause, fx: &mut Effects) {
         let client_id = self.connections[conn].session.map(|slot| self.sessions[slot].client_id.clone());
-        fx.events.push(Event::Disconnected { conn, client_id, reason, by_client });
+        fx.events.push(Event::Disconnected { conn, client_id, cause });
     }
 
     /// A packet that was not accepted: its connection is over. [MQTT-4.13.1-1] [MQTT3-2.2.2-2] [MQTT3-4.8.0-1]
@@ -90,7 +90,7 @@ impl ShardCore {
             // [MQTT-4.13.2-1]; a Reason String at most, no User Property [MQTT-3.14.2-4].
             self.send_explained(conn, why, |properties| Packet::Disconnect(Disconnect { reason, properties }), fx);
         }
-        self.tell_disconnected(conn, reason, false, fx);
+        self.tell_disconnected(conn, DisconnectCause::ByBroker(reason), fx);
         self.drop_connection(now, conn, fx);
     }
 
@@ -106,7 +106,7 @@ impl ShardCore {
     pub(super) fn on_closed(&mut self, now: Timestamp, conn: ConnId, fx: &mut Effects) {
         let Some(connection) = self.connections.get(conn) else { return };
         if connection.phase != Phase::Closing {
-            self.tell_disconnected(conn, ReasonCode::Unspecified, true, fx);
+            self.tell_disconnected(conn, DisconnectCause::Lost, fx);
             self.detach(now, conn, fx);
         }
         let unsent = self.connections.remove(conn).map_or(0, |connection| connection.unsent);

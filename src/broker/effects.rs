@@ -70,12 +70,11 @@ pub enum Event {
         client_id: Box<str>,
         reason: ReasonCode,
     },
-    /// The connection is over. `reason` is what was sent or received; `by_client` tells which.
+    /// The connection is over.
     Disconnected {
         conn: ConnId,
         client_id: Option<Box<str>>,
-        reason: ReasonCode,
-        by_client: bool,
+        cause: DisconnectCause,
     },
     SessionEnded {
         client_id: Box<str>,
@@ -102,4 +101,15 @@ impl Event {
             Self::SessionEnded { .. } | Self::PublishRefused { .. } | Self::SubscribeRefused { .. } => None,
         }
     }
+}
+
+/// What ended a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DisconnectCause {
+    /// The reason is that of its DISCONNECT.
+    ByClient(ReasonCode),
+    /// The reason is told where the client can be told one.
+    ByBroker(ReasonCode),
+    /// The socket was closed, or the network broke, without a word from either.
+    Lost,
 }

@@ -29,7 +29,7 @@ mod subscribe;
 mod timers;
 
 pub use self::core::{Fullest, ShardCore};
-pub use effects::{CheckId, Effects, Event};
+pub use effects::{CheckId, DisconnectCause, Effects, Event};
 pub use held::Held;
 pub use input::{Consumed, Input};
 pub use mesh::{MeshMessage, RetainedQuestion, ShareDelivery, Token};

@@ -1,48 +1,77 @@
 //! The log: lines of text or of JSON on stderr, and what the shards tell of clients in them.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tracing::field::display;
 use tracing::{Subscriber, debug, info, warn};
 use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::fmt::{self, MakeWriter};
+use tracing_subscriber::fmt;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, Registry, reload};
 
 use super::config::{LogConfig, LogFormat, LogLevel};
+use super::log_writer::LogWriter;
 use crate::base::ShardId;
-use crate::broker::Event;
+use crate::broker::{DisconnectCause, Event};
 use crate::mqtt::{ReasonCode, Version};
 
+/// What whoever reads the log gets for its last lines. Who does not read it cannot keep the process from ending.
+const FLUSH_TIME_MAX: Duration = Duration::from_secs(1);
+
 /// The log of the process, whose level can be changed.
-#[derive(Debug)]
-pub struct Log(reload::Handle<LevelFilter, Registry>);
+#[derive(Clone, Debug)]
+pub struct Log {
+    level: reload::Handle<LevelFilter, Registry>,
+    writer: LogWriter,
+}
 
 impl Log {
     /// From here on what is logged goes to stderr. A second log of a process is none: the first one stays.
-    pub fn start(config: &LogConfig) -> Self {
-        let (subscriber, log) = build(config, io::stderr, io::stderr().is_terminal());
+    pub fn start(config: &LogConfig) -> io::Result<Self> {
+        let (subscriber, log) = build(config, io::stderr(), io::stderr().is_terminal())?;
         let _ = tracing::subscriber::set_global_default(subscriber);
-        log
+        Ok(log)
     }
 
     pub fn set_level(&self, level: LogLevel) {
-        self.0.reload(filter(level)).expect("the log lives as long as the process");
+        self.level.reload(filter(level)).expect("the log lives as long as the process");
+    }
+
+    /// Lines are written by a thread of their own: to be called before the process ends.
+    pub fn flush(&self) {
+        // Nothing is left to be done for lines that nobody takes.
+        let _ = self.writer.flush(FLUSH_TIME_MAX);
     }
 }
 
-fn build<W>(config: &LogConfig, writer: W, is_terminal: bool) -> (impl Subscriber + Send + Sync + use<W>, Log)
+fn build<S>(config: &LogConfig, sink: S, is_terminal: bool) -> io::Result<(impl Subscriber + use<S>, Log)>
 where
-    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+    S: Write + Send + 'static,
 {
-    let (level, handle) = reload::Layer::new(filter(config.level));
-    let lines = fmt::layer().with_writer(writer).with_target(false);
-    let lines = match config.format {
+    let format = config.format;
+    let writer = LogWriter::start(sink, move |lost| lost_line(format, lost))?;
+    let (filter, level) = reload::Layer::new(filter(config.level));
+    let lines = fmt::layer().with_writer(writer.clone()).with_target(false);
+    let lines = match format {
         LogFormat::Text => lines.with_ansi(is_terminal).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
     };
-    (Registry::default().with(level).with(lines), Log(handle))
+    Ok((Registry::default().with(filter).with(lines), Log { level, writer }))
+}
+
+/// Written whatever the level is, past the channel that was full: so not by the layer, but as if.
+fn lost_line(format: LogFormat, lost: u64) -> String {
+    let mut time = String::new();
+    let _ = SystemTime.format_time(&mut Writer::new(&mut time));
+    let message = format!("{lost} lines of the log were lost");
+    match format {
+        LogFormat::Text => format!("{time}  WARN {message}\n"),
+        LogFormat::Json => format!("{{\"timestamp\":\"{time}\",\"level\":\"WARN\",\"message\":\"{message}\"}}\n"),
+    }
 }
 
 fn filter(level: LogLevel) -> LevelFilter {
@@ -74,11 +103,11 @@ pub fn log_event(event: &Event, peer: Option<SocketAddr>, shard: ShardId) {
         Event::Refused { client_id, reason, .. } => {
             info!(client = foreign(client_id), address, reason = reason.to_string(), shard, "refused");
         }
-        Event::Disconnected { client_id, reason, by_client, .. } => info!(
+        Event::Disconnected { client_id, cause, .. } => info!(
             client = client_id.as_deref().map(foreign),
             address,
-            reason = reason_of_end(*reason, *by_client),
-            by = if *by_client { "client" } else { "broker" },
+            reason = reason_of_end(*cause),
+            by = author_of_end(*cause),
             shard,
             "disconnected"
         ),
@@ -110,12 +139,20 @@ fn protocol(version: Version) -> &'static str {
     }
 }
 
-/// Two codes mean something else when the client ends a connection than their names say.
-fn reason_of_end(reason: ReasonCode, by_client: bool) -> String {
-    match (reason, by_client) {
-        (ReasonCode::Success, _) => "normal disconnection (0x00)".into(),
-        (ReasonCode::Unspecified, true) => "connection closed without DISCONNECT (0x80)".into(),
-        _ => reason.to_string(),
+fn reason_of_end(cause: DisconnectCause) -> String {
+    match cause {
+        // What 0x00 is called depends on the packet it is in.
+        DisconnectCause::ByClient(ReasonCode::Success) => "normal disconnection (0x00)".into(),
+        DisconnectCause::ByClient(reason) | DisconnectCause::ByBroker(reason) => reason.to_string(),
+        DisconnectCause::Lost => "connection lost".into(),
+    }
+}
+
+fn author_of_end(cause: DisconnectCause) -> &'static str {
+    match cause {
+        DisconnectCause::ByClient(_) => "client",
+        DisconnectCause::ByBroker(_) => "broker",
+        DisconnectCause::Lost => "network",
     }
 }
 
@@ -155,7 +192,7 @@ mod tests {
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
 
-    impl io::Write for Lines {
+    impl Write for Lines {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().write(bytes)
         }
@@ -165,19 +202,12 @@ mod tests {
         }
     }
 
-    impl<'w> MakeWriter<'w> for Lines {
-        type Writer = Self;
-
-        fn make_writer(&'w self) -> Self {
-            self.clone()
-        }
-    }
-
     /// What is logged meanwhile, without the time that each line has.
     fn logged(level: LogLevel, format: LogFormat, act: impl FnOnce(&Log)) -> Vec<String> {
         let lines = Lines::default();
-        let (subscriber, log) = build(&LogConfig { level, format }, lines.clone(), false);
+        let (subscriber, log) = build(&LogConfig { level, format }, lines.clone(), false).unwrap();
         tracing::subscriber::with_default(subscriber, || act(&log));
+        log.flush();
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         text.lines().map(without_time).collect()
     }
@@ -208,8 +238,8 @@ mod tests {
         }
     }
 
-    fn disconnected(reason: ReasonCode, by_client: bool) -> Event {
-        Event::Disconnected { conn: ConnId(7), client_id: Some("meter".into()), reason, by_client }
+    fn disconnected(cause: DisconnectCause) -> Event {
+        Event::Disconnected { conn: ConnId(7), client_id: Some("meter".into()), cause }
     }
 
     #[test]
@@ -230,29 +260,33 @@ mod tests {
 
     #[test]
     fn an_end_is_told_with_who_ended_it_and_why() {
-        let told = |reason, by_client| {
-            let line = event_line(LogFormat::Text, &disconnected(reason, by_client));
+        let told = |cause| {
+            let line = event_line(LogFormat::Text, &disconnected(cause));
             line.strip_prefix("INFO disconnected client=\"meter\" address=192.0.2.1:5000 ").unwrap().to_owned()
         };
-        assert_eq!(told(ReasonCode::Success, true), "reason=\"normal disconnection (0x00)\" by=\"client\" shard=1");
-        assert_eq!(
-            told(ReasonCode::Unspecified, true),
-            "reason=\"connection closed without DISCONNECT (0x80)\" by=\"client\" shard=1"
-        );
-        assert_eq!(
-            told(ReasonCode::KeepAliveTimeout, false),
-            "reason=\"keep alive timeout (0x8D)\" by=\"broker\" shard=1"
-        );
+        for (cause, words) in [
+            (
+                DisconnectCause::ByClient(ReasonCode::Success),
+                "reason=\"normal disconnection (0x00)\" by=\"client\" shard=1",
+            ),
+            (
+                DisconnectCause::ByClient(ReasonCode::Unspecified),
+                "reason=\"unspecified error (0x80)\" by=\"client\" shard=1",
+            ),
+            (
+                DisconnectCause::ByBroker(ReasonCode::KeepAliveTimeout),
+                "reason=\"keep alive timeout (0x8D)\" by=\"broker\" shard=1",
+            ),
+            (DisconnectCause::Lost, "reason=\"connection lost\" by=\"network\" shard=1"),
+        ] {
+            assert_eq!(told(cause), words);
+        }
     }
 
     #[test]
     fn nothing_is_said_of_a_client_that_never_had_a_name_or_a_peer_that_is_gone() {
-        let event = Event::Disconnected {
-            conn: ConnId(7),
-            client_id: None,
-            reason: ReasonCode::ProtocolError,
-            by_client: false,
-        };
+        let cause = DisconnectCause::ByBroker(ReasonCode::ProtocolError);
+        let event = Event::Disconnected { conn: ConnId(7), client_id: None, cause };
         let lines = logged(LogLevel::Info, LogFormat::Text, |_| log_event(&event, None, ShardId::new(0)));
         assert_eq!(lines, ["INFO disconnected reason=\"protocol error (0x82)\" by=\"broker\" shard=0"]);
     }
@@ -318,5 +352,12 @@ mod tests {
             warn!("unheard");
         });
         assert_eq!(lines, ["INFO heard"]);
+    }
+    #[test]
+    fn a_loss_is_told_as_any_line_is() {
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let layer = logged(LogLevel::Warn, format, |_| warn!("3 lines of the log were lost"));
+            assert_eq!(layer, [without_time(lost_line(format, 3).trim_end())]);
+        }
     }
 }

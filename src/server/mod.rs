@@ -9,6 +9,7 @@ mod doors;
 mod drain;
 mod host;
 mod log;
+mod log_writer;
 mod memory;
 mod parcel;
 mod report;

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::process::{self, ExitCode};
+use std::time::Duration;
 use std::{panic, thread};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -15,6 +16,9 @@ use super::config::Config;
 use super::host::{HostLimits, raise_descriptor_limit};
 use super::log::Log;
 use crate::access::Open;
+
+/// A panic's backtrace goes to stderr past the log, which whoever should read it may not do.
+const BACKTRACE_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// What `thrum` does, as its command line says.
 pub fn run(command_line: &CommandLine) -> ExitCode {
@@ -31,14 +35,19 @@ pub fn run(command_line: &CommandLine) -> ExitCode {
     if command_line.check {
         return tell_valid(&host, &config);
     }
-    let log = Log::start(&config.log);
-    match serve(command_line, config, &host, &log) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(what) => {
-            error!("{what}");
-            ExitCode::FAILURE
+    let log = match Log::start(&config.log) {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("cannot start the log: {error}");
+            return ExitCode::FAILURE;
         }
+    };
+    let result = serve(command_line, config, &host, &log);
+    if let Err(what) = &result {
+        error!("{what}");
     }
+    log.flush();
+    if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// The machine may be another one than the broker's: its limits are told, and judged only at start.
@@ -56,7 +65,7 @@ fn tell_valid(host: &HostLimits, config: &Config) -> ExitCode {
 fn serve(command_line: &CommandLine, config: Config, host: &HostLimits, log: &Log) -> Result<(), String> {
     announce(command_line, &config, host);
     host.check().map_err(|error| error.to_string())?;
-    die_with_any_thread();
+    die_with_any_thread(log.clone());
     // Before there is anything to stop, so that no signal is lost.
     let mut signals =
         Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(|error| format!("cannot take signals: {error}"))?;
@@ -67,7 +76,8 @@ fn serve(command_line: &CommandLine, config: Config, host: &HostLimits, log: &Lo
     }
     info!("ready");
     reload_until_stopped(&mut signals, command_line, config, host, log, &broker);
-    thread::spawn(move || leave_when_asked_again(signals));
+    let log = log.clone();
+    thread::spawn(move || leave_when_asked_again(signals, &log));
     info!("stopping");
     broker.stop().map_err(|error| format!("cannot stop in order: {error}"))?;
     info!("stopped");
@@ -75,10 +85,15 @@ fn serve(command_line: &CommandLine, config: Config, host: &HostLimits, log: &Lo
 }
 
 /// A shard that fell over has left its clients: better that the whole broker ends and is started anew.
-fn die_with_any_thread() {
+fn die_with_any_thread(log: Log) {
     let tell = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
         error!("{info}: this is a bug of the broker, which ends here");
+        log.flush();
+        thread::spawn(|| {
+            thread::sleep(BACKTRACE_TIME_MAX);
+            process::abort();
+        });
         tell(info);
         process::abort();
     }));
@@ -151,9 +166,61 @@ fn reread(command_line: &CommandLine, old: &Config, host: &HostLimits) -> Option
 }
 
 /// Who cannot wait for the drain says so with a second signal.
-fn leave_when_asked_again(mut signals: Signals) {
+fn leave_when_asked_again(mut signals: Signals, log: &Log) {
     if signals.forever().any(|signal| signal != SIGHUP) {
         warn!("stopped before the clients were told");
+        log.flush();
         low_level::exit(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::env;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::{Child, Command, Stdio};
+    use std::time::Instant;
+
+    use signal_hook::consts::SIGABRT;
+
+    use super::*;
+    use crate::server::LogConfig;
+
+    /// Set in the process that is to fall over.
+    const FALL: &str = "THRUM_TEST_FALL";
+
+    /// This test in a process of its own, which ends.
+    fn fall_over(stderr: impl Into<Stdio>) -> Child {
+        let mut process = Command::new(env::current_exe().unwrap());
+        process.args(["--exact", "server::run::tests::a_panic_is_logged_and_ends_the_process", "--nocapture"]);
+        process.env(FALL, "").env("RUST_BACKTRACE", "0").stdout(Stdio::null()).stderr(stderr).spawn().unwrap()
+    }
+
+    #[test]
+    fn a_panic_is_logged_and_ends_the_process() {
+        if env::var_os(FALL).is_some() {
+            die_with_any_thread(Log::start(&LogConfig::default()).unwrap());
+            panic!("stumbled");
+        }
+        let output = fall_over(Stdio::piped()).wait_with_output().unwrap();
+        let log = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.signal(), Some(SIGABRT), "{log}");
+        let (line, rest) = log.split_once(": this is a bug of the broker, which ends here\n").expect(&log);
+        assert!(line.contains("ERROR panicked at src/server/run.rs:") && line.ends_with("stumbled"), "{log}");
+        assert!(rest.contains("panicked at"), "the standard words follow: {log}");
+    }
+
+    #[test]
+    fn a_panic_that_nobody_reads_of_ends_the_process_too() {
+        let (mut full, _reader) = UnixStream::pair().unwrap();
+        full.set_nonblocking(true).unwrap();
+        while full.write(&[0; 1_024]).is_ok() {}
+        full.set_nonblocking(false).unwrap();
+        let started = Instant::now();
+        let status = fall_over(OwnedFd::from(full)).wait().unwrap();
+        assert_eq!(status.signal(), Some(SIGABRT));
+        assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
     }
 }

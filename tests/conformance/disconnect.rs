@@ -1,7 +1,7 @@
 //! DISCONNECT (3.14) and PINGREQ (3.12).
 
 use thrum::base::Millis;
-use thrum::broker::{Options, ShardCore};
+use thrum::broker::{DisconnectCause, Event, Options, ShardCore};
 use thrum::mqtt::{Packet, QoS, ReasonCode, Version};
 
 use crate::client::{
@@ -68,6 +68,30 @@ fn a_shutdown_tells_every_client_that_can_be_told() {
         expect_closed(&mut net, clients[0]);
         expect_closed(&mut net, clients[1]);
         expect_cut(&mut net, clients[2], ReasonCode::ServerShuttingDown);
+    });
+}
+
+#[test]
+fn who_ended_a_connection_is_told_as_it_was() {
+    on_1_2_4(&Options::default(), |mut net| {
+        let mut cause_of = |end: &dyn Fn(&mut Net, Client)| {
+            let client = Login::v5("c").connect(&mut net);
+            net.events.clear();
+            end(&mut net, client);
+            let causes = net.events.iter().filter_map(|event| match event {
+                Event::Disconnected { cause, .. } => Some(*cause),
+                _ => None,
+            });
+            causes.collect::<Vec<_>>()
+        };
+        for reason in [ReasonCode::Success, ReasonCode::Unspecified] {
+            let causes = cause_of(&|net, client| crate::client::disconnect_with(net, client, reason));
+            assert_eq!(causes, [DisconnectCause::ByClient(reason)]);
+        }
+        assert_eq!(cause_of(&|net, client| net.cut(client)), [DisconnectCause::Lost]);
+        let causes = cause_of(&|net, client| net.send_bytes(client, &[0x90, 0]));
+        assert_eq!(causes, [DisconnectCause::ByBroker(ReasonCode::ProtocolError)]);
+        assert_eq!(cause_of(&|net, _| net.shut_down()), [DisconnectCause::ByBroker(ReasonCode::ServerShuttingDown)]);
     });
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use thrum::access::Verdict;
 use thrum::base::{ConnId, ShardId, Timestamp};
-use thrum::broker::{CheckId, Consumed, Effects, Event, Input, MeshMessage, Record, ShardCore};
+use thrum::broker::{CheckId, Consumed, DisconnectCause, Effects, Event, Input, MeshMessage, Record, ShardCore};
 use thrum::mqtt::{
     AckType, Delivery, Frame, Packet, Progress, PropertyId, PropertyValue, ReasonCode, Sender, Version, decode, frame,
 };
@@ -421,7 +421,7 @@ impl World {
                     self.model.session_ended(client, expired);
                 }
             }
-            Event::Disconnected { conn, reason, by_client: false, .. } => {
+            Event::Disconnected { conn, cause: DisconnectCause::ByBroker(reason), .. } => {
                 let wire = self.shards[shard].conns[conn.0 as usize];
                 if let Some(wire) = wire.filter(|&wire| self.wires[wire].client.is_some()) {
                     self.check_reason(wire, reason);
