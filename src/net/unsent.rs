@@ -12,6 +12,9 @@ use crate::broker::{Message, OutputBuffer};
 /// Pieces that one system call is given at most (the kernel's own limit is 1,024).
 const PIECES_MAX: usize = 64;
 
+/// Bytes that one piece takes; it is given back when all of it has left.
+const PIECE_BYTES_MAX: usize = 64 * 1024;
+
 /// Bytes in order, with large payloads by reference between them.
 #[derive(Debug, Default)]
 pub struct Unsent {
@@ -40,13 +43,15 @@ impl Unsent {
         self.pieces.is_empty()
     }
 
-    pub fn push_bytes(&mut self, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
-        }
-        match self.pieces.back_mut() {
-            Some(Piece::Bytes(last)) => last.extend_from_slice(bytes),
-            _ => self.pieces.push_back(Piece::Bytes(bytes.to_vec())),
+    pub fn push_bytes(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            if !matches!(self.pieces.back(), Some(Piece::Bytes(last)) if last.len() < PIECE_BYTES_MAX) {
+                self.pieces.push_back(Piece::Bytes(Vec::new()));
+            }
+            let Some(Piece::Bytes(piece)) = self.pieces.back_mut() else { return };
+            let fitting = bytes.len().min(PIECE_BYTES_MAX - piece.len());
+            piece.extend_from_slice(&bytes[..fitting]);
+            bytes = &bytes[fitting..];
         }
     }
 

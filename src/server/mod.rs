@@ -5,6 +5,7 @@ mod clock;
 mod command_line;
 mod config;
 pub mod config_file;
+mod connections;
 mod doors;
 mod drain;
 mod host;

@@ -8,10 +8,9 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use slab::Slab;
-
 use super::clock::Clock;
 use super::config::Config;
+use super::connections::Connections;
 use super::doors::Doors;
 use super::parcel::Parcel;
 use super::report::Report;
@@ -21,7 +20,7 @@ use crate::base::limits::TIMER_TICK;
 use crate::base::{ConnId, Counters, Millis, ShardId, Timestamp};
 use crate::broker::{CheckId, Effects, Input, ShardCore};
 use crate::mesh::Port;
-use crate::net::{Connection, Lingering, Listener, Poller, Readiness, ready_or_timeout};
+use crate::net::{Lingering, Listener, Poller, Readiness, ready_or_timeout};
 
 /// What one read takes at most, and so what a connection may say in a turn before the others have theirs.
 pub(super) const READ_BYTES_MAX: usize = 64 * 1024;
@@ -87,7 +86,7 @@ pub(super) struct Shard {
     /// After there was no descriptor for a connection: when to try again.
     pub(super) accept_again: Option<Timestamp>,
     pub(super) told_exhausted: bool,
-    pub(super) connections: Slab<Connection>,
+    pub(super) connections: Connections,
     pub(super) lingering: Lingering,
     /// To be read, in this order.
     pub(super) ready: VecDeque<ConnId>,
@@ -137,7 +136,7 @@ impl Shard {
             listeners,
             accept_again: None,
             told_exhausted: false,
-            connections: Slab::new(),
+            connections: Connections::default(),
             lingering: Lingering::default(),
             ready: VecDeque::new(),
             arrivals: Vec::new(),
@@ -263,7 +262,7 @@ impl Shard {
     }
 
     fn take_connection_readiness(&mut self, now: Timestamp, conn: ConnId, readiness: Readiness) {
-        let Some(connection) = self.connections.get_mut(conn.0 as usize) else { return };
+        let Some(connection) = self.connections.get_mut(conn) else { return };
         connection.hung_up |= readiness.hung_up;
         if readiness.writable && connection.has_unsent() {
             match connection.send_unsent() {
@@ -286,7 +285,7 @@ impl Shard {
 
     /// Puts a connection behind those that wait to be read.
     pub(super) fn queue(&mut self, conn: ConnId) {
-        let Some(connection) = self.connections.get_mut(conn.0 as usize) else { return };
+        let Some(connection) = self.connections.get_mut(conn) else { return };
         if !std::mem::replace(&mut connection.is_queued, true) {
             self.ready.push_back(conn);
         }

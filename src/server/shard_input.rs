@@ -74,18 +74,17 @@ impl Shard {
 
     /// A connection is this shard's from here on.
     fn open(&mut self, now: Timestamp, connection: Connection) -> Option<ConnId> {
-        if self.connections.len() == self.connections.capacity() {
-            // Not twice as much as is needed: these tables are large.
-            self.connections.reserve_exact((self.connections.len() / 8).max(64));
-        }
-        let entry = self.connections.vacant_entry();
-        let conn = ConnId(entry.key() as u32);
-        if let Err(error) = self.poller.add(&connection, CONNECTION_TOKEN | u64::from(conn.0)) {
-            tracing::error!(%error, "a connection cannot be watched, see fs.epoll.max_user_watches");
+        let conn = self.connections.insert(connection);
+        let watched = self
+            .connections
+            .get(conn)
+            .map(|connection| self.poller.add(connection, CONNECTION_TOKEN | u64::from(conn.0)));
+        if let Some(Err(error)) = watched {
+            tracing::error!(%error, "a connection cannot be watched: see fs.epoll.max_user_watches");
+            self.connections.take(conn);
             self.doors.leave(1);
             return None;
         }
-        entry.insert(connection);
         self.core.handle(now, Input::Opened { conn }, &mut self.effects);
         Some(conn)
     }
@@ -99,7 +98,7 @@ impl Shard {
     }
 
     fn serve(&mut self, now: Timestamp, conn: ConnId) {
-        let Some(connection) = self.connections.get_mut(conn.0 as usize) else { return };
+        let Some(connection) = self.connections.get_mut(conn) else { return };
         connection.is_queued = false;
         if connection.is_held || connection.is_stalled || self.stage.is_draining() {
             return;
@@ -121,8 +120,9 @@ impl Shard {
 
     /// Reads into the scratch buffer, behind what is in it already.
     fn read(&mut self, now: Timestamp, conn: ConnId, before: usize) {
+        let Some(connection) = self.connections.get(conn) else { return };
         let mut scratch = std::mem::take(&mut self.scratch);
-        let received = self.connections[conn.0 as usize].receive(&mut scratch[before..]);
+        let received = connection.receive(&mut scratch[before..]);
         let bytes = match received {
             Received::Bytes { bytes, .. } => bytes,
             Received::Nothing | Received::End => 0,
@@ -141,13 +141,14 @@ impl Shard {
 
     /// Reads what is long into the connection's own buffer, and looks at it when it is there.
     fn read_more(&mut self, now: Timestamp, conn: ConnId, mut unread: Box<Unread>) {
+        let Some(connection) = self.connections.get_mut(conn) else { return };
         let before = unread.bytes.len();
-        let received = self.connections[conn.0 as usize].receive_more(&mut unread);
+        let received = connection.receive_more(&mut unread);
         self.traffic.bytes_received += (unread.bytes.len() - before) as u64;
-        if unread.need == 0 {
-            self.feed_own(now, conn, unread.bytes);
+        if unread.need > 0 {
+            connection.keep_unread(unread);
         } else {
-            self.connections[conn.0 as usize].keep_unread(unread);
+            self.feed_own(now, conn, unread.bytes);
         }
         self.after_read(conn, received);
     }
@@ -170,7 +171,7 @@ impl Shard {
 
     /// Keeps what the core did not use.
     fn keep(&mut self, conn: ConnId, fed: Fed, rest: impl FnOnce(usize) -> Vec<u8>) {
-        let Some(connection) = self.connections.get_mut(conn.0 as usize) else { return };
+        let Some(connection) = self.connections.get_mut(conn) else { return };
         let (used, need) = match fed {
             Fed::Used { bytes, need } => (bytes, need),
             Fed::Waits { used } => (used, 0),
@@ -210,7 +211,7 @@ impl Shard {
 
     /// A connection is not read until what it waits for is there.
     fn rest(&mut self, conn: ConnId, is_held: bool, is_stalled: bool) {
-        let Some(connection) = self.connections.get_mut(conn.0 as usize) else { return };
+        let Some(connection) = self.connections.get_mut(conn) else { return };
         connection.is_held = is_held;
         if is_stalled {
             connection.is_stalled = true;

@@ -45,14 +45,13 @@ impl Shard {
         }
         self.unstall();
         self.write_output();
+        self.connections.release();
         self.log_events();
         self.move_connections();
         for conn in std::mem::take(&mut self.effects.close) {
             self.close(now, conn);
         }
-        for conn in std::mem::take(&mut self.lost) {
-            self.lose(now, conn);
-        }
+        self.drop_lost(now);
         for (check, question) in std::mem::take(&mut self.effects.checks) {
             self.run_check(check, question);
         }
@@ -64,7 +63,7 @@ impl Shard {
 
     fn unstall(&mut self) {
         for conn in std::mem::take(&mut self.stalled) {
-            if let Some(connection) = self.connections.get_mut(conn.0 as usize) {
+            if let Some(connection) = self.connections.get_mut(conn) {
                 connection.is_stalled = false;
                 self.queue(conn);
             }
@@ -76,7 +75,7 @@ impl Shard {
         (self.written_packets, self.written_payload_bytes) = (counters.packets_sent, counters.publish_bytes_sent);
         let Self { effects, connections, sent, lost, .. } = self;
         effects.output.drain(|conn, buffer| {
-            let Some(connection) = connections.get_mut(conn.0 as usize) else { return };
+            let Some(connection) = connections.get_mut(conn) else { return };
             match connection.send(buffer) {
                 Ok(bytes) => sent.push((conn, bytes)),
                 Err(_) => lost.push(conn),
@@ -88,7 +87,7 @@ impl Shard {
     fn tell_sent(&mut self, now: Timestamp) {
         let mut sent = std::mem::take(&mut self.sent);
         for (conn, bytes) in sent.drain(..) {
-            if let Some(connection) = self.connections.get_mut(conn.0 as usize) {
+            if let Some(connection) = self.connections.get_mut(conn) {
                 connection.was_written = false;
                 self.count_sent(now, conn, bytes);
             }
@@ -99,7 +98,7 @@ impl Shard {
     fn log_events(&mut self) {
         for event in self.effects.events.drain(..) {
             let conn = event.connection();
-            let peer = conn.and_then(|conn| self.connections.get(conn.0 as usize)).map(|found| found.peer().into());
+            let peer = conn.and_then(|conn| self.connections.get(conn)).map(|found| found.peer().into());
             log_event(&event, peer, self.me);
         }
     }
@@ -109,7 +108,7 @@ impl Shard {
             return;
         }
         for (conn, to) in self.effects.moves.drain(..) {
-            let mut connection = self.connections.remove(conn.0 as usize);
+            let Some(mut connection) = self.connections.take(conn) else { continue };
             // Fails only where it is not watched any more, which is what is wanted.
             let _ = self.poller.remove(&connection);
             (connection.is_queued, connection.is_held) = (false, false);
@@ -120,7 +119,7 @@ impl Shard {
 
     /// Ends a connection when its last words have left.
     fn close(&mut self, now: Timestamp, conn: ConnId) {
-        let Some(connection) = self.connections.try_remove(conn.0 as usize) else { return };
+        let Some(connection) = self.connections.take(conn) else { return };
         self.core.handle(now, Input::Closed { conn }, &mut self.effects);
         let has_last_words = connection.was_written || connection.has_unsent();
         let token = |number| LINGERING_TOKEN | u64::from(number);
@@ -129,16 +128,22 @@ impl Shard {
         }
     }
 
-    /// The socket is gone.
-    fn lose(&mut self, now: Timestamp, conn: ConnId) {
-        if self.connections.try_remove(conn.0 as usize).is_some() {
+    /// Sockets that are gone.
+    fn drop_lost(&mut self, now: Timestamp) {
+        let lost = std::mem::take(&mut self.lost);
+        for &conn in &lost {
             self.core.handle(now, Input::Closed { conn }, &mut self.effects);
-            self.doors.leave(1);
+        }
+        // As long as their addresses are known.
+        self.log_events();
+        for conn in lost {
+            let was_open = self.connections.take(conn).is_some();
+            self.doors.leave(was_open.into());
         }
     }
 
     fn resume(&mut self, conn: ConnId) {
-        if let Some(connection) = self.connections.get_mut(conn.0 as usize) {
+        if let Some(connection) = self.connections.get_mut(conn) {
             connection.is_held = false;
             self.queue(conn);
         }
