@@ -1,4 +1,5 @@
-//! Listening sockets: one for each shard on the same address, so that the kernel spreads the connections.
+//! Listening sockets: one for each shard on the same address, so that the kernel spreads the connections. TCP is an
+//! ordered, lossless stream of bytes both ways. [MQTT-4.2.0-1]
 
 use std::io;
 use std::net::SocketAddr;

@@ -1,5 +1,5 @@
 //! Many publishers, many subscribers, on all shards: what one publishes to a topic keeps its order at each QoS, and nothing
-//! with QoS 1 or 2 is lost or comes twice. [MQTT-4.6.0-6]
+//! with QoS 1 or 2 is lost or comes twice. [MQTT-4.2.0-1] [MQTT-4.6.0-6]
 
 use std::collections::HashMap;
 use std::thread;
