@@ -29,7 +29,7 @@ struct Trial<'a> {
     cut: usize,
 }
 
-// [MQTT-4.13.1-1] [MQTT-4.8.0-1] an error costs its connection, and no other one.
+// [MQTT-4.13.1-1] [MQTT3-4.8.0-1] an error costs its connection, and no other one.
 #[test]
 fn each_is_answered_as_its_line_says() {
     let vectors = vector_files::load();
