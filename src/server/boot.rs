@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use core_affinity::CoreId;
@@ -74,64 +74,44 @@ struct RunningShard {
 impl Broker {
     /// Starts as many shards as the configuration says, on `cores` in turn. Each gets a guard of its own.
     pub fn start(config: &Config, cores: &[CoreId], guard: impl Fn() -> Box<dyn Guard>) -> Result<Self, StartError> {
-        let shards = config.shards;
         let options = fresh_options(config)?;
-        let config = Arc::new(config.clone());
-        let doors = Arc::new(Doors::new(config.connections_max));
-        let mut listeners = listeners(&config, shards)?;
+        let listeners = listeners(config)?;
         let addresses =
             listeners[0].iter().map(Listener::address).collect::<Result<_, _>>().map_err(StartError::Mesh)?;
-        let ports = mesh::build(shards, mesh::ring_slots(shards)).map_err(StartError::Mesh)?;
-        let clock = Clock::start();
+        let ports = mesh::build(config.shards, mesh::ring_slots(config.shards)).map_err(StartError::Mesh)?;
+        let (config, clock) = (Arc::new(config.clone()), Clock::start());
+        let mut broker = Self { addresses, doors: Arc::new(Doors::new(config.connections_max)), shards: Vec::new() };
         let (started, starts) = channel();
-        let mut running = Vec::with_capacity(shards);
-        for (index, port) in ports.into_iter().enumerate() {
+        for (index, (port, listeners)) in ports.into_iter().zip(listeners).enumerate() {
             let (commands, receiver) = channel();
             let alarm = Arc::clone(port.alarm());
             let parts = ShardParts {
                 me: ShardId::new(index),
-                shards,
                 config: Arc::clone(&config),
-                listeners: std::mem::take(&mut listeners[index]),
+                listeners,
                 port,
-                doors: Arc::clone(&doors),
+                doors: Arc::clone(&broker.doors),
                 commands: receiver,
                 clock,
             };
-            let placement =
-                cores.get(index % cores.len().max(1)).map_or(Placement::Unbound, |core| Placement::Fixed(core.id));
-            let (options, guard, started) = (Options { secret: secret(), ..options.clone() }, guard(), started.clone());
-            let thread = LocalExecutorBuilder::new(placement)
-                .name(&format!("shard-{index}"))
-                .ring_depth(RING_DEPTH)
-                .io_memory(IO_MEMORY_BYTES)
-                .preempt_timer(NEVER)
-                // Slow checks take whatever core is free, not the shard's own.
-                .blocking_thread_pool_placement(PoolPlacement::Unbound(1))
-                .spawn(move || async move {
-                    let core = ShardCore::new(parts.me, options, guard, parts.clock.now());
-                    let shard = Shard::new(parts, core.expect("options that were looked at before"));
-                    // Nobody who waits is gone before all have answered.
-                    match shard {
-                        Ok(shard) => {
-                            let _ = started.send(None);
-                            shard.run().await;
-                        }
-                        Err(error) => _ = started.send(Some(error)),
-                    }
-                })
-                .map_err(|error| StartError::Shard(error.to_string()))?;
-            running.push(RunningShard { commands, alarm, thread });
+            let options = Options { secret: random(), ..options.clone() };
+            let thread = spawn(parts, core_of(index, cores), options, guard(), started.clone())?;
+            broker.shards.push(RunningShard { commands, alarm, thread });
         }
         drop(started);
-        let broker = Self { addresses, doors, shards: running };
-        // A thread that ends without a word ends the channel too.
-        let errors: Vec<_> = starts.iter().take(shards).collect();
-        match errors.iter().flatten().next() {
-            None if errors.len() == shards => Ok(broker),
-            None => Err(StartError::Shard(broker.stop().err().unwrap_or_else(|| "it ended".to_owned()))),
-            Some(error) => Err(StartError::Shard(error.to_string())),
+        broker.await_starts(&starts)
+    }
+
+    /// A shard says so when it has started, or why it has not; one that ends without a word ends the channel.
+    fn await_starts(self, starts: &Receiver<io::Result<()>>) -> Result<Self, StartError> {
+        for _ in 0..self.shards.len() {
+            match starts.recv() {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Err(StartError::Shard(error.to_string())),
+                Err(_) => return Err(StartError::Shard(self.stop().err().unwrap_or_else(|| "it ended".to_owned()))),
+            }
         }
+        Ok(self)
     }
 
     /// Where it listens, in the order of the configuration.
@@ -171,15 +151,46 @@ impl Broker {
     }
 }
 
+/// The cores are given out in turn, where there are more shards than cores.
+fn core_of(shard: usize, cores: &[CoreId]) -> Placement {
+    cores.get(shard % cores.len().max(1)).map_or(Placement::Unbound, |core| Placement::Fixed(core.id))
+}
+
+/// Starts the thread of one shard.
+fn spawn(
+    parts: ShardParts,
+    placement: Placement,
+    options: Options,
+    guard: Box<dyn Guard>,
+    started: Sender<io::Result<()>>,
+) -> Result<ExecutorJoinHandle<()>, StartError> {
+    let builder = LocalExecutorBuilder::new(placement)
+        .name(&format!("shard-{}", parts.me.index()))
+        .ring_depth(RING_DEPTH)
+        .io_memory(IO_MEMORY_BYTES)
+        .preempt_timer(NEVER)
+        // Slow checks take whatever core is free, not the shard's own.
+        .blocking_thread_pool_placement(PoolPlacement::Unbound(1));
+    let run = move || async move {
+        let core = ShardCore::new(parts.me, options, guard, parts.clock.now());
+        match Shard::new(parts, core.expect("options that were looked at before")) {
+            Ok(shard) => {
+                // Whoever does not wait for it any more has failed to start another one.
+                let _ = started.send(Ok(()));
+                drop(started);
+                shard.run().await;
+            }
+            Err(error) => _ = started.send(Err(error)),
+        }
+    };
+    builder.spawn(run).map_err(|error| StartError::Shard(error.to_string()))
+}
+
 fn fresh_options(config: &Config) -> Result<Options, StartError> {
     let seed = u64::from_ne_bytes(random());
     let options = Options { shards: config.shards, seed, ..config.options() };
     options.validate().map_err(StartError::Options)?;
     Ok(options)
-}
-
-fn secret() -> [u8; 32] {
-    random()
 }
 
 fn random<const N: usize>() -> [u8; N] {
@@ -193,8 +204,8 @@ fn random<const N: usize>() -> [u8; N] {
 }
 
 /// For each shard its listeners, on the same addresses.
-fn listeners(config: &Config, shards: usize) -> Result<Vec<Vec<Listener>>, StartError> {
-    let mut all: Vec<Vec<Listener>> = (0..shards).map(|_| Vec::new()).collect();
+fn listeners(config: &Config) -> Result<Vec<Vec<Listener>>, StartError> {
+    let mut all: Vec<Vec<Listener>> = (0..config.shards).map(|_| Vec::new()).collect();
     for listener in &config.listeners {
         let failed = |error| StartError::Listen(listener.address, error);
         Listener::probe(listener.address).map_err(failed)?;

@@ -44,7 +44,6 @@ pub(super) enum Command {
 /// What a shard begins with, made on the thread that starts it.
 pub(super) struct ShardParts {
     pub(super) me: ShardId,
-    pub(super) shards: usize,
     pub(super) config: Arc<Config>,
     pub(super) listeners: Vec<Listener>,
     pub(super) port: Port<Parcel>,
@@ -118,8 +117,8 @@ pub(super) struct Shard {
 
 impl Shard {
     pub(super) fn new(parts: ShardParts, core: ShardCore) -> std::io::Result<Self> {
-        let ShardParts { me, shards, config, listeners, port, doors, commands, clock } = parts;
-        let poller = Poller::new()?;
+        let ShardParts { me, config, listeners, port, doors, commands, clock } = parts;
+        let (shards, poller) = (config.shards, Poller::new()?);
         poller.add_source(port.alarm(), ALARM_TOKEN)?;
         for (index, listener) in listeners.iter().enumerate() {
             poller.add_source(listener, LISTENER_TOKEN | index as u64)?;

@@ -43,7 +43,6 @@ impl Shards {
             commands.push(sender);
             let parts = ShardParts {
                 me,
-                shards: count,
                 config: Arc::clone(&config),
                 // Only the first one accepts; clients of others come to them through the mesh.
                 listeners: std::mem::take(&mut listeners),
