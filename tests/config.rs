@@ -106,6 +106,17 @@ fn connect(address: &str) -> TcpStream {
     client
 }
 
+/// A broker that so many clients came to and left, and where it listens. Its log was not read since it was ready.
+fn with_unread_log(name: &str, clients: usize, settings: &str) -> (Broker, String) {
+    let listeners = "listeners = [{ address = '127.0.0.1:0' }]";
+    let path = file(name, &format!("{listeners}\n{settings}\nlog.level = 'debug'\n"));
+    let mut broker = Broker::start(&["-c", path.to_str().expect("UTF-8")]);
+    let listening = broker.until("listening").pop().expect("that line");
+    broker.until("ready");
+    (0..clients).for_each(|_| drop(connect(address(&listening))));
+    (broker, address(&listening).into())
+}
+
 #[test]
 fn help_and_version_are_told_on_stdout() {
     for option in ["-h", "--help"] {
@@ -214,35 +225,27 @@ fn a_start_tells_what_runs_where_and_a_signal_ends_it_in_order() {
 
 #[test]
 fn a_second_signal_ends_the_drain_at_once() {
-    let path = file("drain", "listeners = [{ address = '127.0.0.1:0' }]\ndrain_secs = 3600\n");
-    let mut broker = Broker::start(&["-c", path.to_str().unwrap()]);
-    let listening = broker.until("listening").pop().unwrap();
-    broker.until("ready");
-    let _client = connect(address(&listening));
-
-    // A client that does not close its side is waited for.
+    // Lines wait to be written when the process ends.
+    let (broker, address) = with_unread_log("drain", 1_500, "drain_secs = 3600");
+    // A client of 5.0, which is told of the end, and waited for until it closes its side.
+    let mut client = TcpStream::connect(address).unwrap();
+    client.set_read_timeout(Some(ANSWER_TIME_MAX)).unwrap();
+    client.write_all(b"\x10\x0e\0\x04MQTT\x05\x02\0\0\0\0\x01d").unwrap();
+    client.read_exact(&mut [0; 4]).unwrap();
     broker.signal(Signal::TERM);
-    broker.until("stopping");
+    let mut told = Vec::new();
+    client.read_to_end(&mut told).unwrap();
+    assert!(told.ends_with(b"\xe0\x01\x8b"), "{told:x?}");
     broker.signal(Signal::TERM);
     let (code, rest) = broker.end();
     assert_eq!(code, Some(1), "{rest}");
     assert!(rest.contains("WARN stopped before the clients were told"), "{rest}");
 }
 
-/// A broker whose log was not read since it was ready, and what came and went meanwhile was more than it holds.
-fn with_unread_log(name: &str) -> Broker {
-    let path = file(name, "listeners = [{ address = '127.0.0.1:0' }]\nlog.level = 'debug'\n");
-    let mut broker = Broker::start(&["-c", path.to_str().expect("UTF-8")]);
-    let listening = broker.until("listening").pop().expect("that line");
-    broker.until("ready");
-    (0..CLIENTS).for_each(|_| drop(connect(address(&listening))));
-    broker
-}
-
 /// A pipe that nobody reads was once written to by the shard itself, which stopped with all its clients.
 #[test]
 fn a_log_that_nobody_reads_holds_up_neither_the_clients_nor_the_end() {
-    let mut broker = with_unread_log("unread");
+    let (mut broker, _) = with_unread_log("unread", CLIENTS, "");
     broker.signal(Signal::TERM);
     let asked = Instant::now();
     let code = loop {
@@ -257,7 +260,7 @@ fn a_log_that_nobody_reads_holds_up_neither_the_clients_nor_the_end() {
 
 #[test]
 fn each_line_of_the_log_is_read_or_told_to_be_lost() {
-    let broker = with_unread_log("late");
+    let (broker, _) = with_unread_log("late", CLIENTS, "");
     broker.signal(Signal::TERM);
     let (code, log) = broker.end();
     assert_eq!(code, Some(0));

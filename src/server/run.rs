@@ -202,6 +202,7 @@ mod tests {
     fn a_panic_is_logged_and_ends_the_process() {
         if env::var_os(FALL).is_some() {
             die_with_any_thread(Log::start(&LogConfig::default()).unwrap());
+            (0..5_000).for_each(|line| info!(line, "still to be written when it falls"));
             panic!("stumbled");
         }
         let output = fall_over(Stdio::piped()).wait_with_output().unwrap();
