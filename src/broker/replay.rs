@@ -4,6 +4,8 @@
 //! A question is answered only when every ring to the answering shard was drained once more since it came. So whatever
 //! was retained before the client could have known of it, is found: its publisher's shard had put it into the ring
 //! before it acknowledged it, or sent it to anybody.
+//!
+//! What the session is sent live meanwhile is not replayed as well, and nothing older of its topic is.
 
 use std::collections::VecDeque;
 
@@ -102,8 +104,8 @@ impl ShardCore {
         true
     }
 
-    /// A message with RETAIN was delivered live, or dropped. What is under way of its topic for the subscriptions of the
-    /// replays is the same or older: they began when nothing older than themselves was on its way here.
+    /// A message with RETAIN was delivered live, or dropped. It is newer than the replays that are there, since these
+    /// began when nothing older was on its way here any more; and whatever is newer still comes live, too.
     pub(super) fn note_live(&mut self, slot: u32, draft: &Draft<'_>, delivered: Delivered) {
         let Some(rare) = &mut self.sessions[slot].rare else { return };
         let Some(newest) = rare.replays.back() else { return };

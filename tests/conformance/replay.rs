@@ -6,7 +6,7 @@ use thrum::session::{FullPolicy, QueueBounds};
 
 use crate::client::{
     Ask, Got, Login, Message, acknowledge, assert_at_rest, next_if_any, on_1_2_4, send_v5, subscribe, subscribe_bytes,
-    subscribe_to, take_messages,
+    subscribe_to, take_messages, take_payloads,
 };
 use crate::net::{Client, Net};
 
@@ -14,17 +14,24 @@ use crate::net::{Client, Net};
 const STEPS: usize = 16;
 
 /// Subscribes, and holds the shards when SUBACK is there and the mesh has gone so many steps further.
-fn subscribe_and_hold(net: &mut Net, client: Client, id: u32, ask: Ask, steps: usize) {
+/// What came live before SUBACK is returned.
+fn subscribe_and_hold(net: &mut Net, client: Client, id: u32, ask: Ask, steps: usize) -> Vec<Message> {
     net.holds_mesh = true;
     send_v5(net, client, &subscribe_bytes(1, Some(id), &[ask]));
     let shards = net.cores.len();
     let mut turns = (0..shards).cycle();
-    while !matches!(next_if_any(net, client), Some(Got::SubAck { .. })) {
-        net.drain_mesh(turns.next().unwrap(), 1);
+    let mut before = Vec::new();
+    loop {
+        match next_if_any(net, client) {
+            Some(Got::SubAck { .. }) => break,
+            Some(got) => before.push(got.message()),
+            None => net.drain_mesh(turns.next().unwrap(), 1),
+        }
     }
     for shard in turns.take(steps) {
         net.drain_mesh(shard, 1);
     }
+    before
 }
 
 /// Lets the shards go on, one message at a time and the last shard first, so that what can overtake does.
@@ -50,7 +57,8 @@ fn got_of_each_moment(mut net: Net, older: Option<&str>, newer: &str, judge: imp
                 if let Some(older) = older {
                     Message::new(&topic, older).retained().at_least_once(1).publish(&mut net, publisher);
                 }
-                subscribe_and_hold(&mut net, client, 1, Ask::new(&topic, qos), steps);
+                let before = subscribe_and_hold(&mut net, client, 1, Ask::new(&topic, qos), steps);
+                assert!(before.is_empty());
                 Message::new(&topic, newer).retained().exactly_once(1).publish(&mut net, publisher);
                 go_on(&mut net);
                 let got = take_messages(&mut net, client);
@@ -250,5 +258,38 @@ fn what_no_local_kept_back_does_not_stand_for_what_is_replayed() {
         Message::new("a/49", "own").retained().publish(&mut net, client);
         let got = take_all_blocked(&mut net, client);
         assert_eq!(of_topic(&got, "a/49"), [("own", false), ("old", true)]);
+    });
+}
+
+// What came live was older than the subscription, and older than what is retained: it was still in a ring when another
+// shard's message had overtaken it.
+#[test]
+fn an_older_message_that_was_on_its_way_at_subscribe_does_not_stand_for_what_is_retained() {
+    on_1_2_4(&Options::default(), |mut net| {
+        let publishers = [0, 1, 2, 3].map(|number| Login::v5(&format!("p{number}")).connect(&mut net));
+        let others = [0, 1, 2, 3].map(|number| Login::v5(&format!("d{number}")).connect(&mut net));
+        let [client, late] = ["c", "e"].map(|id| Login::v5(id).connect(&mut net));
+        for (number, steps) in (0..16).flat_map(|number| (0..STEPS).map(move |steps| (number, steps))) {
+            let topic = format!("a/{number}/{steps}");
+            // So that every shard knows the filter, and messages are on their way before.
+            for other in others {
+                subscribe(&mut net, other, &topic, QoS::AtMostOnce);
+            }
+            net.holds_mesh = true;
+            for (publisher, payload) in [(number / 4, "overtaken"), (number % 4, "last")] {
+                Message::new(&topic, payload).retained().at_least_once(1).publish(&mut net, publishers[publisher]);
+            }
+            let before = subscribe_and_hold(&mut net, client, 1, Ask::new(&topic, QoS::AtLeastOnce), steps);
+            before.iter().for_each(|message| acknowledge(&mut net, client, message));
+            go_on(&mut net);
+            let mut got: Vec<_> = before.iter().map(|message| message.payload_text().to_owned()).collect();
+            got.extend(take_payloads(&mut net, client));
+            subscribe(&mut net, late, &topic, QoS::AtMostOnce);
+            let retained = take_payloads(&mut net, late).pop();
+            assert_eq!(got.last(), retained.as_ref(), "{got:?}");
+            for other in others {
+                assert_eq!(take_payloads(&mut net, other).len(), 2);
+            }
+        }
     });
 }
