@@ -49,6 +49,10 @@ pub const MATCH_NODES_MAX: usize = 65_536;
 /// Replays of retained messages that a session may have to do before those of one filter become one.
 pub const REPLAYS_APART_MAX: usize = 64;
 
+/// Topics of which a session remembers, while it has replays to do, that a message came live. What is not remembered may
+/// come again, or behind a newer one, with RETAIN set.
+pub const LIVE_TOPICS_MAX: usize = 1_024;
+
 /// Messages that a retained page carries at most, and keys that it looks at: one page is one bounded step.
 pub const RETAINED_PAGE_MESSAGES_MAX: usize = 256;
 pub const RETAINED_PAGE_STEPS_MAX: usize = 4_096;

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use ahash::RandomState;
 
+use super::after_drain::{AfterDrain, AfterDrainQueue};
 use super::connection::{Connection, Connections};
 use super::effects::Effects;
 use super::entropy::Entropy;
@@ -16,7 +17,7 @@ use super::pending::Join;
 use super::pending::{Completion, PendingTable};
 use super::record::Record;
 
-use super::retained::{Questions, Retained};
+use super::retained::Retained;
 use super::session::Sessions;
 use super::timers::{TimerKey, TimerWheel};
 use crate::access::Guard;
@@ -53,9 +54,8 @@ pub struct ShardCore {
     pub(super) overfull: Vec<ConnId>,
     /// Counts verdicts asked for, and replays begun.
     pub(super) checks_asked: u64,
-    pub(super) replays_begun: u32,
-    /// Questions for retained messages that wait for the mesh to be drained.
-    pub(super) questions: Questions,
+    pub(super) replays_begun: u64,
+    pub(super) after_drain: AfterDrainQueue,
     pub(super) entropy: Entropy,
     /// Of what shards must agree on: the home of a topic, of a group.
     pub(super) homes: RandomState,
@@ -107,7 +107,7 @@ impl ShardCore {
             overfull: Vec::new(),
             checks_asked: 0,
             replays_begun: 0,
-            questions: Questions::default(),
+            after_drain: AfterDrainQueue::default(),
             entropy: Entropy::new(options.secret),
             homes: RandomState::with_seeds(options.seed, 4, 5, 6),
             counters: Counters::default(),
@@ -152,7 +152,7 @@ impl ShardCore {
 
     /// Timers, joins and questions under way: what must come to rest when nothing happens.
     pub fn unfinished_len(&self) -> usize {
-        self.pending.len() + self.commits.len() + self.questions.len() + self.announcing.len()
+        self.pending.len() + self.commits.len() + self.after_drain.len() + self.announcing.len()
     }
 
     /// Shared groups whose home is this shard.
@@ -416,8 +416,10 @@ impl ShardCore {
                 self.store_retained(message, &mut join, fx);
                 self.finish(now, join, fx);
             }
-            MeshMessage::RetainedAsk(question) => self.questions.push(from, question),
-            MeshMessage::RetainedPage { question, messages } => self.on_retained_page(now, question, messages, fx),
+            MeshMessage::RetainedAsk(question) => self.after_drain.push(AfterDrain::Question { from, question }),
+            MeshMessage::RetainedPage { question, messages } => {
+                self.after_drain.push(AfterDrain::Page { question, messages });
+            }
             MeshMessage::ShareJoin { group, filter, session, options, online, token } => {
                 let mut join = Join::new(Some(Completion::Reply(ReplyTo { shard: from, token })));
                 let filter = TopicFilter::trusted(&filter);
@@ -454,9 +456,7 @@ impl ShardCore {
                     self.send_ready_acks(slot, fx);
                 }
             }
-            Completion::SubAck { session, packet_id, reasons, connection, replays } => {
-                self.send_suback(now, session, connection, packet_id, &reasons, replays, fx);
-            }
+            Completion::SubAck(due) => self.on_subscribed(now, due, fx),
             Completion::PubComp { session, connection, packet_id, reason } => {
                 self.send_pubcomp(session, connection, packet_id, reason, fx);
             }

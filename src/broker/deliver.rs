@@ -27,6 +27,22 @@ pub(super) struct Copy<'a> {
     pub(super) via: Option<Via>,
 }
 
+/// What became of a message for one session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Delivered {
+    Dropped,
+    /// Sent or queued.
+    Taken,
+    /// The same, and it has to be committed.
+    Recorded,
+}
+
+impl Delivered {
+    const fn taken(is_recorded: bool) -> Self {
+        if is_recorded { Self::Recorded } else { Self::Taken }
+    }
+}
+
 /// Why a message was not written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum NotSent {
@@ -44,7 +60,7 @@ impl NotSent {
 }
 
 impl ShardCore {
-    /// Delivers to one session of this shard. True: what it keeps has to be committed.
+    /// Delivers to one session of this shard.
     #[inline]
     pub(super) fn deliver(
         &mut self,
@@ -53,14 +69,14 @@ impl ShardCore {
         draft: &mut Draft<'_>,
         copy: &Copy<'_>,
         fx: &mut Effects,
-    ) -> bool {
+    ) -> Delivered {
         let session = &self.sessions[slot];
         // What the broker says of itself is not worth a place in a queue.
         let queue_qos_zero = self.options.queue_qos_zero && !draft.topic().is_dollar();
         let Some(conn) = session.conn else {
             if copy.qos == QoS::AtMostOnce && !queue_qos_zero {
                 self.counters.drop_message(DropReason::QosZeroOffline);
-                return false;
+                return Delivered::Dropped;
             }
             return self.enqueue(slot, draft, copy, fx);
         };
@@ -69,20 +85,20 @@ impl ShardCore {
         if copy.qos == QoS::AtMostOnce {
             if has_room && (session.queue.is_empty() || !queue_qos_zero) {
                 self.send_qos_zero(now, conn, draft, copy, fx);
-                return false;
+                return Delivered::Taken;
             }
             if !queue_qos_zero {
                 self.counters.drop_message(DropReason::QosZeroSlow);
-                return false;
+                return Delivered::Dropped;
             }
             return self.enqueue(slot, draft, copy, fx);
         }
         // Never past what waits [MQTT-4.6.0-6]; only a PUBLISH waits for the quota [MQTT-4.9.0-3].
         if has_room && session.queue.is_empty() && session.outbound.can_send(connection.window) {
             let outgoing = outgoing(draft, copy);
-            let durable = self.record_queued(slot, &outgoing, false, fx);
+            let is_recorded = self.record_queued(slot, &outgoing, false, fx);
             self.send_in_window(now, slot, conn, outgoing, fx);
-            return durable;
+            return Delivered::taken(is_recorded);
         }
         self.enqueue(slot, draft, copy, fx)
     }
@@ -158,7 +174,7 @@ impl ShardCore {
     }
 
     /// Keeps a message until the window has room, or its client is back. [MQTT3-3.1.2-5]
-    fn enqueue(&mut self, slot: u32, draft: &mut Draft<'_>, copy: &Copy<'_>, fx: &mut Effects) -> bool {
+    fn enqueue(&mut self, slot: u32, draft: &mut Draft<'_>, copy: &Copy<'_>, fx: &mut Effects) -> Delivered {
         let outgoing = outgoing(draft, copy);
         self.held.put(&outgoing);
         let mut dropped = Vec::new();
@@ -174,12 +190,12 @@ impl ShardCore {
             }
         }
         match pushed {
-            Pushed::Queued => self.record_queued(slot, &outgoing, false, fx),
-            Pushed::Replaced => self.record_queued(slot, &outgoing, true, fx),
-            Pushed::Refused => false,
+            Pushed::Queued => Delivered::taken(self.record_queued(slot, &outgoing, false, fx)),
+            Pushed::Replaced => Delivered::taken(self.record_queued(slot, &outgoing, true, fx)),
+            Pushed::Refused => Delivered::Dropped,
             Pushed::Disconnect => {
                 self.overfull.extend(self.sessions[slot].conn);
-                false
+                Delivered::Dropped
             }
         }
     }

@@ -25,7 +25,7 @@ pub struct ShareDelivery {
 #[derive(Clone, PartialEq, Debug)]
 pub struct RetainedQuestion {
     pub session: SessionRef,
-    pub replay: u32,
+    pub replay: u64,
     pub filter: Box<str>,
     pub cursor: RetainedCursor,
     pub messages_max: usize,

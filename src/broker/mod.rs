@@ -2,6 +2,7 @@
 //! client bytes, messages of other shards, time and verdicts; what goes out is bytes to send, messages to other shards,
 //! records to store and connections to close. It does no I/O and asks no clock.
 
+mod after_drain;
 mod auth;
 mod connect;
 mod connection;

@@ -16,7 +16,7 @@ pub(super) enum Completion {
     /// PUBACK or PUBREC to the publisher.
     Acknowledge { session: SessionRef, ticket: AckTicket, reason: u8 },
     /// SUBACK, and the retained messages of the new subscriptions.
-    SubAck { session: SessionRef, connection: u32, packet_id: PacketId, reasons: Box<[u8]>, replays: Vec<Replay> },
+    SubAck(SubAckDue),
     /// PUBCOMP to the publisher.
     PubComp { session: SessionRef, connection: u32, packet_id: PacketId, reason: ReasonCode },
     /// `Done` to the shard that asked.
@@ -25,6 +25,16 @@ pub(super) enum Completion {
     Passed(Token),
     /// Every shard knows of the filter now: whoever waits for it may go on.
     Announced { filter: FilterId, waiting: Vec<Token> },
+}
+
+/// A SUBACK, and the retained messages behind it.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct SubAckDue {
+    pub(super) session: SessionRef,
+    pub(super) connection: u32,
+    pub(super) packet_id: PacketId,
+    pub(super) reasons: Box<[u8]>,
+    pub(super) replays: Vec<Replay>,
 }
 
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! A PUBLISH from its arrival to its acknowledgement: may it, is it new, who wants it, when is it safe.
 
 use super::core::ShardCore;
-use super::deliver::Copy;
+use super::deliver::{Copy, Delivered};
 use super::effects::{Effects, Event};
 use super::mesh::MeshMessage;
 use super::message::{Draft, Parts};
@@ -366,8 +366,12 @@ impl ShardCore {
                         ids: &ids,
                         via: None,
                     };
-                    if self.deliver(now, slot, draft, &copy, fx) {
+                    let delivered = self.deliver(now, slot, draft, &copy, fx);
+                    if delivered == Delivered::Recorded {
                         self.wait_for_commit(join);
+                    }
+                    if draft.header().retain {
+                        self.note_live(slot, draft, delivered);
                     }
                 }
             }

@@ -4,16 +4,19 @@
 //! A question is answered only when every ring to the answering shard was drained once more since it came. So whatever
 //! was retained before the client could have known of it, is found: its publisher's shard had put it into the ring
 //! before it acknowledged it, or sent it to anybody.
+//!
+//! What the session is sent live meanwhile is not replayed as well, and nothing older of its topic is.
 
 use std::collections::VecDeque;
 
+use super::after_drain::AfterDrain;
 use super::core::ShardCore;
-use super::deliver::Copy;
+use super::deliver::{Copy, Delivered};
 use super::effects::Effects;
 use super::mesh::{MeshMessage, RetainedQuestion};
 use super::message::{Draft, Message};
-use super::retained::{Asked, Replay};
-use crate::base::limits::{RETAINED_PAGE_MESSAGES_MAX, RETAINED_PAGE_STEPS_MAX};
+use super::retained::Replay;
+use crate::base::limits::{REPLAYS_APART_MAX, RETAINED_PAGE_MESSAGES_MAX, RETAINED_PAGE_STEPS_MAX};
 use crate::base::{ShardId, SubscriptionId, Timestamp};
 use crate::mqtt::{QoS, TopicFilter};
 use crate::routing::{RetainedCursor, SubscriptionOptions};
@@ -26,9 +29,8 @@ impl ShardCore {
             let home = self.home(self.topic_hash(filter.as_str())).index();
             (home, home)
         };
-        self.replays_begun = self.replays_begun.wrapping_add(1);
         Replay {
-            id: self.replays_begun,
+            id: 0,
             filter: filter.as_str().into(),
             options,
             shard,
@@ -37,6 +39,14 @@ impl ShardCore {
             is_asked: false,
             held: VecDeque::new(),
         }
+    }
+
+    pub(super) fn begin_replays(&mut self, slot: u32, mut replays: Vec<Replay>) {
+        for replay in &mut replays {
+            self.replays_begun += 1;
+            replay.id = self.replays_begun;
+        }
+        self.sessions[slot].rare_mut().begin_replays(replays);
     }
 
     /// Sends what was fetched, and fetches more, while there is room.
@@ -52,7 +62,7 @@ impl ShardCore {
             } else if !replay.cursor.done {
                 return self.ask(slot, fx);
             } else if !replay.next_shard() {
-                self.sessions[slot].rare_mut().replays.pop_front();
+                self.sessions[slot].rare_mut().end_front_replay();
                 self.sessions[slot].shrink_rare();
             }
         }
@@ -66,7 +76,8 @@ impl ShardCore {
     fn send_held(&mut self, now: Timestamp, slot: u32, fx: &mut Effects) -> bool {
         let session = &self.sessions[slot];
         let Some(conn) = session.conn.filter(|&conn| self.has_room(conn)) else { return false };
-        let Some(replay) = session.rare.as_ref().and_then(|rare| rare.replays.front()) else { return false };
+        let Some(rare) = session.rare.as_ref() else { return false };
+        let Some(replay) = rare.replays.front() else { return false };
         let Some(message) = replay.held.front() else { return false };
         let SubscriptionOptions { qos, id, no_local, .. } = replay.options;
         let qos = message.header().qos.min(qos);
@@ -81,8 +92,9 @@ impl ShardCore {
         }
         // [MQTT-3.8.3-3]
         let is_own = no_local && message.header().publisher == self.sessions.client_hash(&session.client_id);
+        let came_live = rare.live_topics.stand_for(replay, message.header().topic_hash);
         let Some(message) = self.front_replay(slot).and_then(|replay| replay.held.pop_front()) else { return false };
-        if is_own {
+        if is_own || came_live {
             return true;
         }
         let ids: Option<[SubscriptionId; 1]> = id.map(|id| [id]);
@@ -90,6 +102,22 @@ impl ShardCore {
         let copy = Copy { qos, retain: true, ids: ids.as_ref().map_or(&[], |ids| ids.as_slice()), via: None };
         self.deliver(now, slot, &mut Draft::of(&message), &copy, fx);
         true
+    }
+
+    /// A message with RETAIN was delivered live, or dropped. It is newer than the replays that are there, since these
+    /// began when nothing older was on its way here any more; and whatever is newer still comes live, too.
+    pub(super) fn note_live(&mut self, slot: u32, draft: &Draft<'_>, delivered: Delivered) {
+        let Some(rare) = &mut self.sessions[slot].rare else { return };
+        let Some(newest) = rare.replays.back() else { return };
+        let (header, newest) = (draft.header(), newest.id);
+        if delivered == Delivered::Dropped {
+            return rare.live_topics.remove(header.topic_hash);
+        }
+        let many = rare.replays.len() > REPLAYS_APART_MAX;
+        if many || rare.replays.iter().any(|replay| replay.filter().matches(draft.topic())) {
+            let is_own = header.publisher == self.sessions.client_hash(&self.sessions[slot].client_id);
+            self.sessions[slot].rare_mut().live_topics.put(header.topic_hash, is_own, newest);
+        }
     }
 
     fn ask(&mut self, slot: u32, fx: &mut Effects) {
@@ -110,7 +138,7 @@ impl ShardCore {
             messages_max,
         };
         if shard == me {
-            self.questions.push(me, question);
+            self.after_drain.push(AfterDrain::Question { from: me, question });
         } else {
             fx.mesh.push((shard, MeshMessage::RetainedAsk(question)));
         }
@@ -129,11 +157,17 @@ impl ShardCore {
     }
 
     pub(super) fn on_mesh_drained(&mut self, now: Timestamp, fx: &mut Effects) {
-        let ready = if self.options.shards == 1 { self.questions.waiting.len() } else { self.questions.ready };
-        for Asked { from, question } in self.questions.waiting.drain(..ready).collect::<Vec<_>>() {
-            self.answer(now, from, question, fx);
+        if self.options.shards == 1 {
+            self.after_drain.begin_draining();
         }
-        self.questions.ready = self.questions.waiting.len();
+        for due in self.after_drain.take_ready() {
+            match due {
+                AfterDrain::Question { from, question } => self.answer(now, from, question, fx),
+                AfterDrain::Page { question, messages } => self.on_retained_page(now, question, messages, fx),
+                AfterDrain::SubAck(due) => self.send_suback(now, due, fx),
+            }
+        }
+        self.after_drain.begin_draining();
     }
 
     fn answer(&mut self, now: Timestamp, from: ShardId, mut question: RetainedQuestion, fx: &mut Effects) {
@@ -147,15 +181,17 @@ impl ShardCore {
         for message in expired {
             self.remove_retained(&message, fx);
         }
-        if from == self.me {
+        if self.options.shards == 1 {
             self.on_retained_page(now, question, messages, fx);
+        } else if from == self.me {
+            self.after_drain.push(AfterDrain::Page { question, messages });
         } else {
             fx.mesh.push((from, MeshMessage::RetainedPage { question, messages }));
         }
     }
 
     /// An answer: the question comes back with its cursor moved on.
-    pub(super) fn on_retained_page(
+    fn on_retained_page(
         &mut self,
         now: Timestamp,
         question: RetainedQuestion,
@@ -174,6 +210,6 @@ impl ShardCore {
 
     /// Whether `Input::MeshDrained` is waited for.
     pub fn wants_mesh_drained(&self) -> bool {
-        self.questions.len() > 0
+        self.after_drain.len() > 0
     }
 }

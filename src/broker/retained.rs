@@ -1,11 +1,11 @@
-//! The retained messages of a shard, who asks for them, and how far a subscription's replay of them has come.
+//! The retained messages of a shard, how far a subscription's replay of them has come, and what of them need not be
+//! replayed.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::held::Held;
-use super::mesh::RetainedQuestion;
 use super::message::Message;
-use crate::base::ShardId;
+use crate::base::limits::LIVE_TOPICS_MAX;
 use crate::mqtt::{TopicFilter, TopicName};
 use crate::routing::{RetainedCursor, RetainedIndex, SubscriptionOptions};
 
@@ -58,7 +58,8 @@ impl Retained {
 /// One subscription's way through the retained messages.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Replay {
-    pub(super) id: u32,
+    /// Higher than that of any replay which began before; zero until it begins.
+    pub(super) id: u64,
     pub(super) filter: Box<str>,
     pub(super) options: SubscriptionOptions,
     /// The shard that is asked, and the last one to ask.
@@ -83,27 +84,98 @@ impl Replay {
     }
 }
 
-/// A question on its way through the answering shard.
-#[derive(Debug)]
-pub(super) struct Asked {
-    pub(super) from: ShardId,
-    pub(super) question: RetainedQuestion,
-}
-
-/// Questions that wait for the mesh to be drained.
+/// What a session was sent live, from publishes with RETAIN, while it had replays to do: of these topics nothing is to
+/// be replayed any more, as it would be the same message or an older one. Topics are known by their hash, whose seed no
+/// client knows.
 #[derive(Debug, Default)]
-pub(super) struct Questions {
-    pub(super) waiting: VecDeque<Asked>,
-    /// So many, from the front, came before the draining that is under way.
-    pub(super) ready: usize,
+pub(super) struct LiveTopics {
+    /// The newest replay that was there, by topic and by whether the session's own client had published the message.
+    newest_replays: BTreeMap<(u64, bool), u64>,
 }
 
-impl Questions {
-    pub(super) fn push(&mut self, from: ShardId, question: RetainedQuestion) {
-        self.waiting.push_back(Asked { from, question });
+impl LiveTopics {
+    pub(super) fn put(&mut self, topic_hash: u64, is_own: bool, newest_replay: u64) {
+        let key = (topic_hash, is_own);
+        if self.newest_replays.len() < LIVE_TOPICS_MAX || self.newest_replays.contains_key(&key) {
+            self.newest_replays.insert(key, newest_replay);
+        }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.waiting.len()
+    /// What came last was dropped, and only a replay can bring it.
+    pub(super) fn remove(&mut self, topic_hash: u64) {
+        for is_own in [false, true] {
+            self.newest_replays.remove(&(topic_hash, is_own));
+        }
+    }
+
+    /// Whether there is nothing of a topic to be replayed for a subscription any more.
+    pub(super) fn stand_for(&self, replay: &Replay, topic_hash: u64) -> bool {
+        let came_live = |is_own: bool| {
+            let newest_replay = self.newest_replays.get(&(topic_hash, is_own));
+            newest_replay.is_some_and(|&newest_replay| replay.id <= newest_replay)
+        };
+        // [MQTT-3.8.3-3]: its own did not come by this subscription.
+        came_live(false) || !replay.options.no_local && came_live(true)
+    }
+
+    /// Keeps what matters to the replays from this one on.
+    pub(super) fn keep_from(&mut self, oldest_replay: u64) {
+        self.newest_replays.retain(|_, newest_replay| *newest_replay >= oldest_replay);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.newest_replays.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mqtt::QoS;
+
+    fn replay(id: u64, no_local: bool) -> Replay {
+        Replay {
+            id,
+            filter: "#".into(),
+            options: SubscriptionOptions { qos: QoS::AtMostOnce, no_local, retain_as_published: false, id: None },
+            shard: 0,
+            last_shard: 0,
+            cursor: RetainedCursor::default(),
+            is_asked: false,
+            held: VecDeque::new(),
+        }
+    }
+
+    #[test]
+    fn what_came_live_stands_for_what_began_before_it() {
+        let mut live = LiveTopics::default();
+        live.put(7, false, 2);
+        assert!(live.stand_for(&replay(1, false), 7) && live.stand_for(&replay(2, true), 7));
+        assert!(!live.stand_for(&replay(3, false), 7) && !live.stand_for(&replay(1, false), 8));
+        live.keep_from(2);
+        assert!(live.stand_for(&replay(2, false), 7));
+        live.keep_from(3);
+        assert!(live.newest_replays.is_empty());
+    }
+
+    #[test]
+    fn its_own_stands_for_nothing_where_no_local_kept_it_back() {
+        let mut live = LiveTopics::default();
+        live.put(7, true, 1);
+        assert!(live.stand_for(&replay(1, false), 7) && !live.stand_for(&replay(1, true), 7));
+        live.put(7, false, 1);
+        assert!(live.stand_for(&replay(1, true), 7));
+        live.remove(7);
+        assert!(!live.stand_for(&replay(1, false), 7));
+    }
+
+    #[test]
+    fn beyond_the_bound_the_known_topics_stay_known() {
+        let mut live = LiveTopics::default();
+        (0..2 * LIVE_TOPICS_MAX as u64).for_each(|topic| live.put(topic, false, 1));
+        live.put(0, false, 2);
+        assert_eq!(live.newest_replays.len(), LIVE_TOPICS_MAX);
+        assert!(live.stand_for(&replay(2, false), 0) && !live.stand_for(&replay(2, false), 1));
+        assert!(!live.stand_for(&replay(1, false), LIVE_TOPICS_MAX as u64));
     }
 }

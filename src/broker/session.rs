@@ -7,11 +7,11 @@ use slab::Slab;
 use triomphe::ThinArc;
 
 use super::message::Message;
-use super::retained::Replay;
+use super::retained::{LiveTopics, Replay};
 use super::timers::TimerId;
 use crate::base::limits::REPLAYS_APART_MAX;
 use crate::base::{ConnId, SessionRef, ShardId, SubscriptionId, Timestamp};
-use crate::mqtt::QoS;
+use crate::mqtt::{QoS, TopicFilter};
 use crate::routing::{FilterId, GroupRef};
 use crate::session::{Inbound, Outbound, Queue, QueueItem, SessionExpiry, WillState};
 
@@ -49,7 +49,9 @@ pub(super) struct WillMessage {
 #[derive(Debug, Default)]
 pub(super) struct Rare {
     pub(super) shares: Vec<Membership>,
+    /// By their identifiers, the lowest first.
     pub(super) replays: VecDeque<Replay>,
+    pub(super) live_topics: LiveTopics,
     merge_above: usize,
 }
 
@@ -71,6 +73,23 @@ impl Rare {
         self.replays = latest;
         // Doubling, so that merging costs each SUBSCRIBE a few steps, however many there are.
         self.merge_above = self.replays.len() * 2;
+    }
+
+    pub(super) fn end_front_replay(&mut self) {
+        self.replays.pop_front();
+        self.forget_live_topics();
+    }
+
+    pub(super) fn end_replays_of(&mut self, filter: TopicFilter<'_>) {
+        self.replays.retain(|replay| replay.filter() != filter);
+        self.forget_live_topics();
+    }
+
+    fn forget_live_topics(&mut self) {
+        match self.replays.front() {
+            Some(oldest) => self.live_topics.keep_from(oldest.id),
+            None => self.live_topics.clear(),
+        }
     }
 
     fn is_empty(&self) -> bool {

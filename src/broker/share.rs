@@ -2,7 +2,7 @@
 //! another shard, and may be gone when the message arrives there: then it comes back, and another one is picked.
 
 use super::core::ShardCore;
-use super::deliver::Copy;
+use super::deliver::{Copy, Delivered};
 use super::effects::Effects;
 use super::mesh::{MeshMessage, ReplyTo, ShareDelivery, Token};
 use super::message::Draft;
@@ -130,7 +130,7 @@ impl ShardCore {
             ids: id.as_ref().map_or(&[], |id| id.as_slice()),
             via: Some(via),
         };
-        self.deliver(now, slot, draft, &copy, fx)
+        self.deliver(now, slot, draft, &copy, fx) == Delivered::Recorded
     }
 
     /// At the member's shard: take the message, or send it back.

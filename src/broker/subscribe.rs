@@ -1,19 +1,19 @@
 //! SUBSCRIBE and UNSUBSCRIBE, and what other shards have to know of them before they are answered.
 
+use super::after_drain::AfterDrain;
 use super::core::ShardCore;
 use super::effects::{Effects, Event};
 use super::mesh::{MeshMessage, Token};
-use super::pending::Completion;
-use super::pending::Join;
+use super::pending::{Completion, Join, SubAckDue};
 use super::publish::has_more_levels_than;
 use super::record::Record;
 use super::retained::Replay;
 use super::session::Membership;
 use crate::base::limits::{FILTERS_PER_PACKET_MAX, SUBSCRIBES_PENDING_MAX};
-use crate::base::{ConnId, Refusal, SessionRef, ShardId, SubscriptionId, Timestamp};
+use crate::base::{ConnId, Refusal, ShardId, SubscriptionId, Timestamp};
 use crate::mqtt::{
-    FilterRequest, Packet, PacketId, Properties, ReasonCode, RetainHandling, SharedFilter, SubAck, Subscribe,
-    TopicFilter, UnsubAck, Unsubscribe, Version,
+    FilterRequest, Packet, Properties, ReasonCode, RetainHandling, SharedFilter, SubAck, Subscribe, TopicFilter,
+    UnsubAck, Unsubscribe, Version,
 };
 use crate::routing::{FilterId, Subscriber, SubscriptionOptions};
 
@@ -21,18 +21,18 @@ impl ShardCore {
     /// Treats the filters in their order, as if each had come in a packet of its own. [MQTT-3.8.4-5]
     pub(super) fn on_subscribe(&mut self, now: Timestamp, conn: ConnId, subscribe: &Subscribe<'_>, fx: &mut Effects) {
         let Some(slot) = self.connections[conn].session else { return };
-        if self.pending.len() >= SUBSCRIBES_PENDING_MAX {
+        if self.pending.len() + self.after_drain.len() >= SUBSCRIBES_PENDING_MAX {
             return self.close_connection(now, conn, ReasonCode::QuotaExceeded, fx);
         }
         let session = self.sessions.reference(slot);
         let id = subscribe.properties.subscription_id();
-        let mut join = Join::new(Some(Completion::SubAck {
+        let mut join = Join::new(Some(Completion::SubAck(SubAckDue {
             session,
             connection: self.sessions[slot].connection,
             packet_id: subscribe.packet_id,
             reasons: Box::default(),
             replays: Vec::new(),
-        }));
+        })));
         let (mut all_reasons, mut all_replays) = (Vec::new(), Vec::new());
         for (index, request) in subscribe.filters().enumerate() {
             let outcome = if index < FILTERS_PER_PACKET_MAX {
@@ -55,9 +55,8 @@ impl ShardCore {
         if self.options.durable && self.sessions[slot].is_durable() {
             self.wait_for_commit(&mut join);
         }
-        if let Some(Completion::SubAck { reasons, replays, .. }) = join.completion_mut(&mut self.pending) {
-            *reasons = all_reasons.into();
-            *replays = all_replays;
+        if let Some(Completion::SubAck(due)) = join.completion_mut(&mut self.pending) {
+            (due.reasons, due.replays) = (all_reasons.into(), all_replays);
         }
         self.finish(now, join, fx);
     }
@@ -245,28 +244,29 @@ impl ShardCore {
         self.record_of(slot, fx, |session| Record::Subscribed { session, filter: full_text(filter), options });
     }
 
+    /// Every shard knows of the subscriptions. What was published before may still be on its way here, and would be
+    /// taken for newer than what is retained; so where that matters, SUBACK waits until it is here.
+    pub(super) fn on_subscribed(&mut self, now: Timestamp, due: SubAckDue, fx: &mut Effects) {
+        if due.replays.is_empty() || self.options.shards == 1 {
+            return self.send_suback(now, due, fx);
+        }
+        self.after_drain.push(AfterDrain::SubAck(due));
+    }
+
     /// [MQTT-2.2.1-6] [MQTT-3.8.4-1] [MQTT-3.8.4-2] [MQTT-3.9.3-1]
-    #[expect(clippy::too_many_arguments, reason = "the parts of a SUBACK")]
-    pub(super) fn send_suback(
-        &mut self,
-        now: Timestamp,
-        session: SessionRef,
-        connection: u32,
-        packet_id: PacketId,
-        reasons: &[u8],
-        mut replays: Vec<Replay>,
-        fx: &mut Effects,
-    ) {
+    pub(super) fn send_suback(&mut self, now: Timestamp, due: SubAckDue, fx: &mut Effects) {
+        let SubAckDue { session, connection, packet_id, reasons, mut replays } = due;
         let Some(slot) = self.sessions.resolve(session) else { return };
         let found = &self.sessions[slot];
         let (Some(conn), true) = (found.conn, found.connection == connection) else { return };
         // [MQTT-3.10.4-2]: what was unsubscribed in the meantime gets nothing any more.
         replays.retain(|replay| self.has(slot, SharedFilter { group: None, filter: replay.filter() }));
         if !replays.is_empty() {
-            self.sessions[slot].rare_mut().begin_replays(replays);
+            self.begin_replays(slot, replays);
         }
         // No Reason String, no User Property. [MQTT-3.9.2-1] [MQTT-3.9.2-2]
-        self.send(conn, &Packet::SubAck(SubAck { packet_id, properties: Properties::EMPTY, reasons }), fx);
+        let ack = SubAck { packet_id, properties: Properties::EMPTY, reasons: &reasons };
+        self.send(conn, &Packet::SubAck(ack), fx);
         self.replay(now, slot, fx);
     }
 
@@ -313,7 +313,7 @@ impl ShardCore {
         session.subscriptions.swap_remove(at);
         if let Some(rare) = &mut session.rare {
             // [MQTT-3.10.4-2]
-            rare.replays.retain(|replay| replay.filter() != filter);
+            rare.end_replays_of(filter);
         }
         self.unsubscribe_index(id, Subscriber::session(slot), fx);
         true

@@ -2,7 +2,7 @@
 
 use thrum::mqtt::{AckType, ReasonCode};
 
-use crate::model::{Flight, Model, Step, Sub};
+use crate::model::{Flight, Message, Model, Session, Step, Sub, Taken};
 use crate::packets::{Msg, PublishDown, Up};
 
 /// How a message may have come to a session.
@@ -137,7 +137,7 @@ impl Model {
 
     /// An empty payload: a retained message was cleared. All that can be told is whether somebody did, and may tell.
     fn emitted_empty(&mut self, index: usize, down: &PublishDown) {
-        let clears = |message: &&crate::model::Message| {
+        let clears = |message: &&Message| {
             message.written.clears && message.written.topic == down.topic && !message.taken.is_empty()
         };
         let cleared = self.messages.iter().any(|message| clears(&message));
@@ -171,7 +171,7 @@ impl Model {
             if own && sub.request.no_local {
                 continue;
             }
-            if sub.replays && message.written.retain {
+            if sub.replays && message.written.retain && !self.comes_live(session, sub, message) {
                 ways.replays.push(at);
             }
             let may = message.taken.iter().any(|taken| {
@@ -187,11 +187,37 @@ impl Model {
     }
 
     /// Whether a subscription was there, for all shards, while a message went by.
-    pub fn is_sure(&self, sub: &Sub, taken: &crate::model::Taken, shard: usize) -> bool {
+    pub fn is_sure(&self, sub: &Sub, taken: &Taken, shard: usize) -> bool {
         let known = if taken.shard == shard { Some(sub.from) } else { sub.acked };
         let reached = self.reached(taken, shard);
         known.is_some_and(|known| known < taken.step)
             && sub.to.is_none_or(|to| reached.is_some_and(|reached| reached < to))
+    }
+
+    /// Whether a message was published after the SUBACK of a subscription and has come by it, or will for sure: then it
+    /// must not be replayed as well.
+    fn comes_live(&self, session: &Session, sub: &Sub, message: &Message) -> bool {
+        let Some(acked) = sub.acked else { return false };
+        let own = sub.request.no_local && message.publisher == session.client;
+        let online = || session.online_throughout(acked, self.step);
+        let drops_nothing = self.roomy && (self.queue_qos_zero || self.roomy_output && online());
+        let is_later = |taken: &Taken| acked < taken.step && self.is_sure(sub, taken, session.shard);
+        drops_nothing && !own && !message.taken.is_empty() && message.taken.iter().all(is_later)
+    }
+
+    /// Whether another message of the topic that is to be retained instead came live by a subscription.
+    fn has_newer_live(&self, session: &Session, sub: &Sub, message: &Message) -> bool {
+        let last = message.taken.iter().map(|taken| taken.step).max();
+        self.messages.iter().any(|newer| {
+            newer.written.topic == message.written.topic
+                && newer.written.retain
+                && newer.taken.first().map(|taken| taken.step) > last
+                && newer.taken.iter().all(|taken| {
+                    // In this very step it may have come after.
+                    self.reached(taken, session.shard).is_some_and(|reached| reached < self.step)
+                })
+                && self.comes_live(session, sub, newer)
+        })
     }
 
     fn judge(&mut self, index: usize, msg: Msg, down: &PublishDown) -> Result<(), String> {
@@ -279,11 +305,15 @@ impl Model {
         if fits { Ok(()) } else { Err(format!("expired, or not its remaining time, at {}", self.now)) }
     }
 
-    /// A retained message that was replaced before the subscription came must not be replayed.
+    /// A retained message that was replaced before the subscription came must not be replayed, nor one behind a newer live
+    /// one.
     fn judge_replay(&self, index: usize, msg: Msg, ways: &Ways) -> Result<(), String> {
         let session = &self.sessions[index];
         let since = ways.replays.iter().map(|at| session.subs[*at].from).min().unwrap_or(0);
         let message = &self.messages[msg];
+        if ways.replays.iter().all(|at| self.has_newer_live(session, &session.subs[*at], message)) {
+            return Err("a retained message behind a newer live one".into());
+        }
         let newer = self.messages.iter().enumerate().find(|(other, newer)| {
             let same = newer.written.topic == message.written.topic && newer.written.retain && *other != msg;
             same && newer.taken.iter().any(|newer| {

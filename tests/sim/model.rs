@@ -134,6 +134,10 @@ pub struct Model {
     pub live: Vec<Option<usize>>,
     pub versions: Vec<Version>,
     pub expiry_max: u32,
+    /// Nothing is dropped: no queue can be full, no output can, and QoS 0 waits for who is away.
+    pub roomy: bool,
+    pub roomy_output: bool,
+    pub queue_qos_zero: bool,
     /// By ring, how much was put in, and at which step each was taken out.
     pub pushed: [[usize; 4]; 4],
     pub popped: [[Vec<Step>; 4]; 4],

@@ -123,6 +123,9 @@ impl World {
             live: vec![None; clients.len()],
             versions: clients.iter().map(|client| client.version).collect(),
             expiry_max: profile.options.session_expiry_secs_max,
+            roomy: profile.roomy,
+            roomy_output: profile.roomy_output,
+            queue_qos_zero: profile.options.queue_qos_zero,
             ..Model::default()
         };
         let mut world = Self {
