@@ -1,8 +1,8 @@
 //! The broker's $SYS topics, read as a client reads them.
 
 use crate::broker::Broker;
-use crate::client::{Client, connect};
-use crate::packets::{PUBLISH, V3_1_1, unsubscribe};
+use crate::client::Client;
+use crate::packets::{Login, PUBLISH, V3_1_1, unsubscribe};
 
 const UPTIME: &str = "$SYS/broker/uptime";
 
@@ -14,7 +14,8 @@ pub(crate) struct Status {
 
 impl Status {
     pub(crate) fn watch(broker: &Broker) -> Self {
-        Self { client: connect(broker, V3_1_1, "status") }
+        // It may have nothing to ask for longer than any keep alive.
+        Self { client: Login::new(V3_1_1, "status").keep_alive(0).connect(broker) }
     }
 
     /// A number as it is now: what has happened before the call is in it.
