@@ -34,8 +34,7 @@ pub const PACKET_IDS_MAX: usize = 65_535;
 /// bounded number of nodes.
 pub const TOPIC_LEVELS_MAX: usize = 64;
 
-/// Filters of one SUBSCRIBE; more is refused with 0x97 for the filters beyond. UNSUBSCRIBE has no such reason, and takes
-/// nothing.
+/// Filters of one SUBSCRIBE or UNSUBSCRIBE: a packet is one step, and who asks for more is cut off (0x97).
 pub const FILTERS_PER_PACKET_MAX: usize = 4_096;
 
 /// Subscriptions of a shard, of all its clients, that wait for other shards or the store before they are answered; a
@@ -65,6 +64,9 @@ pub const AUTH_ROUNDS_MAX: u32 = 8;
 
 /// Bytes of authentication data that one AUTH or CONNECT may carry to a verifier.
 pub const AUTH_DATA_BYTES_MAX: usize = 16 * 1024;
+
+/// Timers that one tick acts on, so that what comes of them (wills) can be sent before the next tick goes on.
+pub const TIMERS_PER_TICK: usize = 64;
 
 /// The finest time that timers tell apart; a driver ticks as often.
 pub const TIMER_TICK: Millis = Millis(64);

@@ -31,7 +31,7 @@ pub(super) struct Connection {
     pub(super) held: bool,
     /// Input waits for output to leave.
     pub(super) is_choked: bool,
-    /// A refused publish was told of; the next ones are only counted.
+    /// A refused publish or subscription was told of; the next ones are only counted.
     pub(super) told_refusal: bool,
 }
 

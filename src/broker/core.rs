@@ -21,7 +21,7 @@ use super::retained::Retained;
 use super::session::Sessions;
 use super::timers::{TimerKey, TimerWheel};
 use crate::access::Guard;
-use crate::base::limits::CONNECT_BYTES_MAX;
+use crate::base::limits::{CONNECT_BYTES_MAX, TIMERS_PER_TICK};
 use crate::base::{ConnId, Counters, Millis, Refusal, ShardId, SubscriptionId, Timestamp};
 use crate::mqtt::{
     AckType, Error, Frame, Packet, PacketType, Progress, Properties, PropertyBuffer, PropertyId, ProtocolViolation,
@@ -119,10 +119,15 @@ impl ShardCore {
         })
     }
 
-    /// Goes on with other options. What shards agree on, and what a session was told or recorded under, stays.
-    pub fn reconfigure(&mut self, options: Options) {
-        let Options { shards, seed, secret, durable, .. } = self.options;
-        self.options = Options { shards, seed, secret, durable, ..options };
+    /// Goes on with other options. What shards agree on, and what clients were told, stays.
+    pub fn reconfigure(&mut self, now: Timestamp, options: Options, fx: &mut Effects) {
+        let Options { shards, seed, secret, durable, packet_bytes_max, receive_max, topic_alias_max, .. } =
+            self.options;
+        self.options =
+            Options { shards, seed, secret, durable, packet_bytes_max, receive_max, topic_alias_max, ..options };
+        for conn in self.connections.ids() {
+            self.make_use_of_room(now, conn, fx);
+        }
     }
 
     pub fn counters(&self) -> &Counters {
@@ -177,6 +182,11 @@ impl ShardCore {
             fullest.unsent_bytes = fullest.unsent_bytes.max(self.connections[conn].unsent);
         }
         fullest
+    }
+
+    /// Whether `Input::Tick` has more to do at once.
+    pub fn is_due(&self) -> bool {
+        self.timers.has_due()
     }
 
     pub fn timers_len(&self) -> usize {
@@ -385,12 +395,20 @@ impl ShardCore {
 
     fn on_sent(&mut self, now: Timestamp, conn: ConnId, bytes: usize, fx: &mut Effects) {
         // What waited for room goes on when half of it is free, not at every byte.
-        let room_below = (self.options.output_bytes_max / 2).max(1);
+        let room_below = self.options.room_below();
         let Some(connection) = self.connections.get_mut(conn) else { return };
         let before = connection.unsent;
         connection.unsent = before.saturating_sub(bytes as u32);
         self.counters.output_bytes_gone += u64::from(before - connection.unsent);
-        if before < room_below || connection.unsent >= room_below {
+        if before >= room_below {
+            self.make_use_of_room(now, conn, fx);
+        }
+    }
+
+    /// What waits for room in a connection's output goes on, where half of it is free.
+    fn make_use_of_room(&mut self, now: Timestamp, conn: ConnId, fx: &mut Effects) {
+        let Some(connection) = self.connections.get_mut(conn) else { return };
+        if connection.unsent >= self.options.room_below() {
             return;
         }
         if std::mem::take(&mut connection.is_choked) && !connection.held {
@@ -485,7 +503,8 @@ impl ShardCore {
 
     fn on_tick(&mut self, now: Timestamp, fx: &mut Effects) {
         self.timers.advance(now);
-        while let Some(key) = self.timers.pop_due() {
+        for _ in 0..TIMERS_PER_TICK {
+            let Some(key) = self.timers.pop_due() else { return };
             match key {
                 TimerKey::Connection(conn) => self.on_connection_timer(now, ConnId(conn), fx),
                 TimerKey::Session(slot) => self.on_session_timer(now, slot, fx),

@@ -98,6 +98,11 @@ impl std::error::Error for OptionError {}
 const PACKET_BYTES_MIN: u32 = 256;
 
 impl Options {
+    /// Unsent output below which a connection has room again.
+    pub(super) fn room_below(&self) -> u32 {
+        (self.output_bytes_max / 2).max(1)
+    }
+
     pub fn validate(&self) -> Result<(), OptionError> {
         let in_range = |option, value: u64, min: u64, max: u64| {
             if (min..=max).contains(&value) { Ok(()) } else { Err(OptionError { option, min, max, value }) }

@@ -21,7 +21,8 @@ impl ShardCore {
     /// Treats the filters in their order, as if each had come in a packet of its own. [MQTT-3.8.4-5]
     pub(super) fn on_subscribe(&mut self, now: Timestamp, conn: ConnId, subscribe: &Subscribe<'_>, fx: &mut Effects) {
         let Some(slot) = self.connections[conn].session else { return };
-        if self.pending.len() + self.after_drain.len() >= SUBSCRIBES_PENDING_MAX {
+        let has_too_many = subscribe.filters().nth(FILTERS_PER_PACKET_MAX).is_some();
+        if has_too_many || self.pending.len() + self.after_drain.len() >= SUBSCRIBES_PENDING_MAX {
             return self.close_connection(now, conn, ReasonCode::QuotaExceeded, fx);
         }
         let session = self.sessions.reference(slot);
@@ -34,21 +35,14 @@ impl ShardCore {
             replays: Vec::new(),
         })));
         let (mut all_reasons, mut all_replays) = (Vec::new(), Vec::new());
-        for (index, request) in subscribe.filters().enumerate() {
-            let outcome = if index < FILTERS_PER_PACKET_MAX {
-                self.subscribe_one(conn, slot, &request, id, &mut join, fx)
-            } else {
-                Err(ReasonCode::QuotaExceeded)
-            };
+        for request in subscribe.filters() {
+            let outcome = self.subscribe_one(conn, slot, &request, id, &mut join, fx);
             all_reasons.push(self.subscribe_reason(conn, &request, outcome.as_ref().err()));
             match outcome {
                 Ok(replay) => all_replays.extend(replay),
                 Err(reason) => {
                     self.count_refused(reason);
-                    // One event for all filters beyond the bound: a packet has room for millions.
-                    if index <= FILTERS_PER_PACKET_MAX {
-                        self.tell_refused(slot, &request, reason, fx);
-                    }
+                    self.tell_refused(conn, slot, &request, reason, fx);
                 }
             }
         }
@@ -80,7 +74,18 @@ impl ShardCore {
         });
     }
 
-    fn tell_refused(&self, slot: u32, request: &FilterRequest<'_>, reason: ReasonCode, fx: &mut Effects) {
+    /// Once a connection, as for publishes: the counters tell of the rest.
+    fn tell_refused(
+        &mut self,
+        conn: ConnId,
+        slot: u32,
+        request: &FilterRequest<'_>,
+        reason: ReasonCode,
+        fx: &mut Effects,
+    ) {
+        if std::mem::replace(&mut self.connections[conn].told_refusal, true) {
+            return;
+        }
         let client_id = self.sessions[slot].client_id.clone();
         fx.events.push(Event::SubscribeRefused { client_id, filter: request.filter.filter.as_str().into(), reason });
     }
@@ -279,6 +284,9 @@ impl ShardCore {
         fx: &mut Effects,
     ) {
         let Some(slot) = self.connections[conn].session else { return };
+        if unsubscribe.filters().nth(FILTERS_PER_PACKET_MAX).is_some() {
+            return self.close_connection(now, conn, ReasonCode::QuotaExceeded, fx);
+        }
         let reasons: Vec<u8> = unsubscribe
             .filters()
             .map(|filter| {

@@ -179,6 +179,10 @@ impl TimerWheel {
         Some(Timestamp((self.tick + ahead) * TICK_MILLIS) - now)
     }
 
+    pub(super) fn has_due(&self) -> bool {
+        self.heads[DUE] != NONE
+    }
+
     pub(super) fn len(&self) -> usize {
         self.timers.len()
     }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use rtrb::chunks::ChunkError;
 use rtrb::{Consumer, Producer, PushError, RingBuffer};
@@ -21,6 +21,10 @@ const RING_SLOTS_MAX: usize = 1_024;
 
 /// How many messages are taken before their slots are given back: the sender need not wait for the whole ring.
 const RECEIVE_CHUNK: usize = 64;
+
+/// With so many items waiting a port is congested: what it relays comes faster than it goes, and only those whom it is
+/// relayed for can be asked to wait. A few rings' worth.
+const CONGESTED_LEN: usize = 8_192;
 
 /// The overflow keeps room for so many once it is empty again.
 const OVERFLOW_KEPT: usize = 1_024;
@@ -40,7 +44,9 @@ pub const fn ring_slots(shards: usize) -> usize {
 pub fn build<T: Send>(shards: usize, ring_slots: usize) -> io::Result<Vec<Port<T>>> {
     assert!((1..=SHARDS_MAX).contains(&shards) && ring_slots > 0);
     let alarms = (0..shards).map(|_| Alarm::new().map(Arc::new)).collect::<io::Result<Arc<[_]>>>()?;
-    let mut ports: Vec<_> = (0..shards).map(|own| Port::new(ShardId::new(own), Arc::clone(&alarms))).collect();
+    let congested = Arc::new(AtomicU64::new(0));
+    let port = |own| Port::new(ShardId::new(own), Arc::clone(&alarms), Arc::clone(&congested));
+    let mut ports: Vec<_> = (0..shards).map(port).collect();
     for from in 0..shards {
         for to in (0..shards).filter(|&to| to != from) {
             let (producer, consumer) = RingBuffer::new(ring_slots);
@@ -84,6 +90,8 @@ pub struct Port<T> {
     /// Who got something since the last wake-ups.
     written: ShardSet,
     alarms: Arc<[Arc<Alarm>]>,
+    /// A bit for each shard whose port is congested, for all to see.
+    congested: Arc<AtomicU64>,
     stats: MeshStats,
 }
 
@@ -94,7 +102,7 @@ struct Incoming<T> {
 }
 
 impl<T> Port<T> {
-    fn new(own: ShardId, alarms: Arc<[Arc<Alarm>]>) -> Self {
+    fn new(own: ShardId, alarms: Arc<[Arc<Alarm>]>, congested: Arc<AtomicU64>) -> Self {
         Self {
             own,
             outgoing: alarms.iter().map(|_| None).collect(),
@@ -104,6 +112,7 @@ impl<T> Port<T> {
             was_unblocked: false,
             written: ShardSet::EMPTY,
             alarms,
+            congested,
             stats: MeshStats::default(),
         }
     }
@@ -135,6 +144,27 @@ impl<T> Port<T> {
             self.overflow.push_back((to, item));
         }
         self.stats.overflowed += 1;
+        if self.overflow.len() == CONGESTED_LEN {
+            self.congested.fetch_or(self.own_bit(), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether any shard has more to relay than goes away. Whoever adds to it is to wait; all alarms ring when it is over.
+    pub fn is_congested(&self) -> bool {
+        self.congested.load(Ordering::Relaxed) != 0
+    }
+
+    const fn own_bit(&self) -> u64 {
+        1 << self.own.index()
+    }
+
+    /// What waited has gone: those who were asked to wait may go on.
+    fn end_congestion(&self) {
+        if self.congested.load(Ordering::Relaxed) & self.own_bit() != 0 {
+            self.congested.fetch_and(!self.own_bit(), Ordering::Relaxed);
+            fence(Ordering::SeqCst);
+            self.alarms.iter().for_each(|alarm| _ = alarm.ring_after_fence());
+        }
     }
 
     /// Moves what fits from the overflow into the rings and wakes those who sleep and got something.
@@ -228,6 +258,7 @@ impl<T> Port<T> {
         }
         self.overflow.shrink_to(OVERFLOW_KEPT);
         self.was_unblocked = true;
+        self.end_congestion();
     }
 
     fn wake(&mut self) {
@@ -260,6 +291,7 @@ impl<T> Incoming<T> {
 impl<T> Drop for Port<T> {
     fn drop(&mut self) {
         self.incoming.clear();
+        self.end_congestion();
         fence(Ordering::SeqCst);
         self.alarms.iter().for_each(|alarm| _ = alarm.room_after_fence(self.own));
     }
@@ -301,6 +333,25 @@ mod tests {
             assert_eq!(of_one, (first..first + 200).collect::<Vec<_>>());
         }
         assert!(received(&mut a).is_empty() && received(&mut c).is_empty());
+    }
+
+    #[test]
+    fn a_long_overflow_is_seen_by_all_until_it_is_gone() {
+        let [mut a, mut b, c] = mesh(4);
+        (0..4 + CONGESTED_LEN - 1).for_each(|item| a.send(shard(1), item));
+        assert!(a.is_blocked() && !c.is_congested());
+        a.send(shard(1), 0);
+        assert!(c.is_congested() && a.is_congested());
+        while a.is_blocked() {
+            assert!(c.is_congested());
+            received(&mut b);
+            a.flush();
+        }
+        assert!(!c.is_congested());
+        (0..4 + CONGESTED_LEN).for_each(|item| a.send(shard(1), item));
+        assert!(c.is_congested());
+        drop(a);
+        assert!(!c.is_congested());
     }
 
     #[test]

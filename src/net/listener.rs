@@ -25,7 +25,7 @@ pub enum Accepted {
     Connection(OwnedFd, Peer),
     /// No more until the poller tells of some.
     Nothing,
-    /// There are connections, but no descriptor or memory for one: try again later.
+    /// There may be connections, but none can be had, for want of descriptors or memory: try again later.
     Exhausted(io::Error),
 }
 
@@ -65,11 +65,20 @@ impl Listener {
                     return Accepted::Connection(socket, address.into());
                 }
                 Err(Errno::AGAIN) => return Accepted::Nothing,
-                Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
-                    return Accepted::Exhausted(error.into());
-                }
                 // What went wrong is the one connection that was to be accepted: it is gone already. (accept(2))
-                Err(_) => {}
+                Err(
+                    Errno::INTR
+                    | Errno::CONNABORTED
+                    | Errno::PROTO
+                    | Errno::NOPROTOOPT
+                    | Errno::OPNOTSUPP
+                    | Errno::NETDOWN
+                    | Errno::NETUNREACH
+                    | Errno::HOSTDOWN
+                    | Errno::HOSTUNREACH
+                    | Errno::NONET,
+                ) => {}
+                Err(error) => return Accepted::Exhausted(error.into()),
             }
         }
     }

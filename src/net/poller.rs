@@ -15,6 +15,7 @@ const EVENTS_MAX: usize = 512;
 pub struct Poller {
     epoll: OwnedFd,
     events: Vec<Event>,
+    was_interrupted: bool,
 }
 
 impl std::fmt::Debug for Poller {
@@ -37,7 +38,7 @@ pub struct Readiness {
 impl Poller {
     pub fn new() -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        Ok(Self { epoll, events: Vec::with_capacity(EVENTS_MAX) })
+        Ok(Self { epoll, events: Vec::with_capacity(EVENTS_MAX), was_interrupted: false })
     }
 
     /// Adds a socket that is read and written.
@@ -67,10 +68,17 @@ impl Poller {
         self.events.clear();
         let timeout =
             timeout.map(|time| Timespec { tv_sec: time.as_secs() as i64, tv_nsec: time.subsec_nanos().into() });
-        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.events), timeout.as_ref()) {
+        let waited = epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.events), timeout.as_ref());
+        self.was_interrupted = waited == Err(Errno::INTR);
+        match waited {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => unreachable!("an epoll set that is open can be waited for: {error}"),
         }
+    }
+
+    /// Whether there may be more than the last wait told.
+    pub fn is_partial(&self) -> bool {
+        self.was_interrupted || self.events.len() == EVENTS_MAX
     }
 
     pub fn len(&self) -> usize {

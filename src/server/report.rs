@@ -28,6 +28,11 @@ impl Report {
         self.due
     }
 
+    /// The interval is another one: the next round is now.
+    pub(super) const fn hurry(&mut self, now: Timestamp) {
+        self.due = now;
+    }
+
     /// Begins a new round, whatever is still missing.
     pub(super) fn begin(&mut self, now: Timestamp, shards: usize, interval: Millis) -> u32 {
         self.due = now + interval;

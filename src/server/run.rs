@@ -5,7 +5,7 @@ use std::process::{self, ExitCode};
 use std::time::Duration;
 use std::{panic, thread};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level;
 use tracing::{error, info, warn};
@@ -67,8 +67,8 @@ fn serve(command_line: &CommandLine, config: Config, host: &HostLimits, log: &Lo
     host.check().map_err(|error| error.to_string())?;
     die_with_any_thread(log.clone());
     // Before there is anything to stop, so that no signal is lost.
-    let mut signals =
-        Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(|error| format!("cannot take signals: {error}"))?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2])
+        .map_err(|error| format!("cannot take signals: {error}"))?;
     let broker =
         Broker::start(&config, &host.cores, || Box::new(Open)).map_err(|error| format!("cannot start: {error}"))?;
     for address in broker.addresses() {
@@ -128,8 +128,13 @@ fn reload_until_stopped(
     broker: &Broker,
 ) {
     for signal in signals.forever() {
-        if signal != SIGHUP {
-            return;
+        match signal {
+            SIGHUP => {}
+            SIGUSR1 | SIGUSR2 => {
+                info!("USR1 and USR2 have nothing to do: all is in memory, and $SYS tells of subscriptions");
+                continue;
+            }
+            _ => return,
         }
         if let Some(new) = reread(command_line, &config, host) {
             log.set_level(new.log.level);
@@ -167,7 +172,7 @@ fn reread(command_line: &CommandLine, old: &Config, host: &HostLimits) -> Option
 
 /// Who cannot wait for the drain says so with a second signal.
 fn leave_when_asked_again(mut signals: Signals, log: &Log) {
-    if signals.forever().any(|signal| signal != SIGHUP) {
+    if signals.forever().any(|signal| matches!(signal, SIGTERM | SIGINT)) {
         warn!("stopped before the clients were told");
         log.flush();
         low_level::exit(1);

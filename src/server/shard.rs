@@ -25,6 +25,12 @@ use crate::net::{Lingering, Listener, Poller, Readiness, ready_or_timeout};
 /// What one read takes at most, and so what a connection may say in a turn before the others have theirs.
 pub(super) const READ_BYTES_MAX: usize = 64 * 1024;
 
+/// How long timers may be put off for input that came in time and was not looked at yet, as after a pause.
+const TICK_DELAY_MAX: Millis = Millis(1_000);
+
+/// How long a shard sleeps where it cannot wait for its epoll set, for want of a descriptor.
+const BLIND_SLEEP: Duration = Duration::from_millis(1);
+
 /// What the poller calls things.
 pub(super) const TOKEN_KIND: u64 = 0xF << 32;
 pub(super) const CONNECTION_TOKEN: u64 = 0;
@@ -84,7 +90,8 @@ pub(super) struct Shard {
     pub(super) listeners: Vec<Listening>,
     /// After there was no descriptor for a connection: when to try again.
     pub(super) accept_again: Option<Timestamp>,
-    pub(super) told_exhausted: bool,
+    /// When the log said last that somebody could not come in.
+    pub(super) told_no_room: Option<Timestamp>,
     pub(super) connections: Connections,
     pub(super) lingering: Lingering,
     /// To be read, in this order.
@@ -113,6 +120,8 @@ pub(super) struct Shard {
     pub(super) written_payload_bytes: u64,
     clock: Clock,
     last_tick: u64,
+    /// Since when a tick is due that is put off.
+    tick_due: Option<Timestamp>,
 }
 
 impl Shard {
@@ -134,7 +143,7 @@ impl Shard {
             port,
             listeners,
             accept_again: None,
-            told_exhausted: false,
+            told_no_room: None,
             connections: Connections::default(),
             lingering: Lingering::default(),
             ready: VecDeque::new(),
@@ -155,6 +164,7 @@ impl Shard {
             written_payload_bytes: 0,
             clock,
             last_tick: 0,
+            tick_due: None,
         })
     }
 
@@ -180,13 +190,15 @@ impl Shard {
         }
         let now = self.clock.now();
         // Commands are looked at once more when whoever sends one knows that he has to ring.
-        if !self.port.prepare_sleep() || self.take_commands(now) {
+        if !self.port.prepare_sleep() || self.take_commands(now) || self.may_unstall() {
             self.port.woke();
             return self.poller.wait(Some(Duration::ZERO));
         }
         let timeout = self.sleep_time(now).map(|time| Duration::from_millis(time.0));
         if self.checks.running.get() > 0 {
-            ready_or_timeout(&self.poller, timeout).await.expect("an epoll set that is open can be waited for");
+            if ready_or_timeout(&self.poller, timeout).await.is_err() {
+                glommio::timer::sleep(BLIND_SLEEP).await;
+            }
             self.poller.wait(Some(Duration::ZERO));
         } else {
             self.poller.wait(timeout);
@@ -239,7 +251,18 @@ impl Shard {
         let has_effects = !self.port.is_blocked() && !self.effects.is_empty();
         let accepts = self.accept_again.is_none() && self.listeners.iter().any(|listening| listening.has_more);
         let has_input = !self.ready.is_empty() || !self.arrivals.is_empty();
-        has_effects || accepts || has_input || self.core.wants_mesh_drained()
+        let has_more = self.poller.is_partial() || self.core.wants_mesh_drained() || self.may_unstall();
+        has_effects || accepts || has_input || has_more
+    }
+
+    /// Whether those who wait for the mesh can be read again.
+    pub(super) fn may_unstall(&self) -> bool {
+        !self.stalled.is_empty() && !self.is_mesh_full()
+    }
+
+    /// Whether who adds to what the mesh carries has to wait.
+    pub(super) fn is_mesh_full(&self) -> bool {
+        self.port.is_blocked() || self.port.is_congested()
     }
 
     fn take_readiness(&mut self, now: Timestamp, readiness: Readiness) {
@@ -290,15 +313,21 @@ impl Shard {
         }
     }
 
-    /// Time passes in ticks of the core's timers.
+    /// Time passes in ticks of the core's timers; but nobody's time runs out while what he sent may lie unread.
     fn tick(&mut self, now: Timestamp) {
         let tick = now.0 / TIMER_TICK.0;
-        if tick != self.last_tick {
-            self.last_tick = tick;
-            self.core.handle(now, Input::Tick, &mut self.effects);
-            let expired = self.lingering.expire(now);
-            self.doors.leave(expired);
+        if tick == self.last_tick && !self.core.is_due() {
+            return;
         }
+        let is_behind = self.poller.is_partial() || !self.ready.is_empty() || !self.arrivals.is_empty();
+        let due = *self.tick_due.get_or_insert(now);
+        if is_behind && now - due < TICK_DELAY_MAX {
+            return;
+        }
+        (self.last_tick, self.tick_due) = (tick, None);
+        self.core.handle(now, Input::Tick, &mut self.effects);
+        let expired = self.lingering.expire(now);
+        self.doors.leave(expired);
     }
 
     /// True: there were some.
@@ -308,8 +337,9 @@ impl Shard {
             took_any = true;
             match command {
                 Command::Configure(config) => {
-                    self.core.reconfigure(config.options());
+                    self.core.reconfigure(now, config.options(), &mut self.effects);
                     self.config = config;
+                    self.report.iter_mut().for_each(|report| report.hurry(now));
                 }
                 Command::Drain => self.begin_drain(now + Millis::from_secs(self.config.drain_secs)),
             }

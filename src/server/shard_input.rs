@@ -1,7 +1,5 @@
 //! What comes to a shard: connections, their bytes, and parcels of other shards.
 
-use std::io;
-
 use super::parcel::Parcel;
 use super::shard::{CONNECTION_TOKEN, Shard};
 use crate::base::{ConnId, Millis, Refusal, Timestamp};
@@ -14,6 +12,12 @@ const ACCEPTS_PER_TURN: usize = 128;
 /// How long accepting rests when there is no descriptor for another connection.
 const ACCEPT_PAUSE: Millis = Millis(100);
 
+/// How often the log says that somebody could not come in.
+const NO_ROOM_PAUSE: Millis = Millis::from_secs(10);
+
+/// What all connections together may say in a turn, near enough: then other shards are listened to again.
+const TURN_BYTES_MAX: u64 = 1024 * 1024;
+
 /// The core is given input in pieces of this size, so that what comes of one piece can be sent before the next one
 /// makes more.
 const PIECE_BYTES: usize = 4 * 1024;
@@ -21,12 +25,11 @@ const PIECE_BYTES: usize = 4 * 1024;
 /// Unread input up to this size is put in front of what is read next; more is read into a buffer of its own.
 const UNREAD_COPY_BYTES_MAX: usize = 16 * 1024;
 
-/// What is left of a connection's input when the core has seen it.
-enum Fed {
-    /// So many bytes were used; so many more are needed before the rest is worth another look.
-    Used { bytes: usize, need: usize },
-    /// The connection is not to be read now. The rest waits.
-    Waits { used: usize },
+/// What became of a connection's input.
+struct Fed {
+    used: usize,
+    /// So many more are needed before the rest is worth another look; zero: it only waits.
+    need: usize,
 }
 
 impl Shard {
@@ -47,29 +50,32 @@ impl Shard {
             match self.listeners[index].listener.accept() {
                 Accepted::Connection(socket, peer) => {
                     self.traffic.sockets_opened += 1;
-                    self.told_exhausted = false;
                     if self.doors.enter() {
                         self.open(now, Connection::new(socket, peer));
                     } else {
                         self.counters.refuse(Refusal::TooManyConnections);
+                        self.tell_no_room(now, "connections_max is reached");
                     }
                 }
                 Accepted::Nothing => {
                     self.listeners[index].has_more = false;
                     return;
                 }
-                Accepted::Exhausted(error) => return self.rest_from_accepting(now, &error),
+                Accepted::Exhausted(error) => {
+                    // Whoever wants to come in waits in the kernel; it is asked now and then, not without end.
+                    self.accept_again = Some(now + ACCEPT_PAUSE);
+                    return self.tell_no_room(now, &error.to_string());
+                }
             }
         }
     }
 
-    /// Whoever wants to come in waits in the kernel until a descriptor is free; it is asked for now and then, not
-    /// without end.
-    fn rest_from_accepting(&mut self, now: Timestamp, error: &io::Error) {
-        if !std::mem::replace(&mut self.told_exhausted, true) {
-            tracing::warn!(%error, shard = self.me.index(), "cannot accept connections: raise LimitNOFILE or `ulimit -n`");
+    fn tell_no_room(&mut self, now: Timestamp, why: &str) {
+        if self.told_no_room.is_none_or(|at| now - at >= NO_ROOM_PAUSE) {
+            self.told_no_room = Some(now);
+            let shard = self.me.index();
+            tracing::warn!(why, shard, "cannot let clients in: raise connections_max, LimitNOFILE= or `ulimit -n`");
         }
-        self.accept_again = Some(now + ACCEPT_PAUSE);
     }
 
     /// A connection is this shard's from here on.
@@ -91,7 +97,11 @@ impl Shard {
 
     /// Reads those that wait for it, each once.
     pub(super) fn serve_ready(&mut self, now: Timestamp) {
+        let enough = self.traffic.bytes_received + TURN_BYTES_MAX;
         for _ in 0..self.ready.len() {
+            if self.traffic.bytes_received >= enough {
+                return;
+            }
             let Some(conn) = self.ready.pop_front() else { return };
             self.serve(now, conn);
         }
@@ -133,7 +143,7 @@ impl Shard {
             let fed = self.feed(now, conn, all);
             self.keep(conn, fed, |used| all[used..].to_vec());
         } else if before > 0 {
-            self.keep(conn, Fed::Used { bytes: 0, need: 1 }, |_| all.to_vec());
+            self.keep(conn, Fed { used: 0, need: 1 }, |_| all.to_vec());
         }
         self.scratch = scratch;
         self.after_read(conn, received);
@@ -157,6 +167,8 @@ impl Shard {
         let fed = self.feed(now, conn, &bytes);
         self.keep(conn, fed, |used| {
             bytes.drain(..used);
+            // A long packet's buffer is not for the short rest.
+            bytes.shrink_to(2 * bytes.len());
             bytes
         });
     }
@@ -172,13 +184,9 @@ impl Shard {
     /// Keeps what the core did not use.
     fn keep(&mut self, conn: ConnId, fed: Fed, rest: impl FnOnce(usize) -> Vec<u8>) {
         let Some(connection) = self.connections.get_mut(conn) else { return };
-        let (used, need) = match fed {
-            Fed::Used { bytes, need } => (bytes, need),
-            Fed::Waits { used } => (used, 0),
-        };
-        let bytes = rest(used);
+        let bytes = rest(fed.used);
         if !bytes.is_empty() {
-            connection.keep_unread(Box::new(Unread { bytes, need }));
+            connection.keep_unread(Box::new(Unread { bytes, need: fed.need }));
         }
     }
 
@@ -192,15 +200,15 @@ impl Shard {
             if self.effects.moves.last().is_some_and(|(moved, _)| *moved == conn) {
                 // The core here knows it no more; it may take a while until the mesh has room for it.
                 self.rest(conn, true, false);
-                return Fed::Waits { used };
+                return Fed { used, need: 0 };
             }
-            let has_blocked = self.send_mesh() && self.port.is_blocked();
-            if consumed.held || has_blocked {
-                self.rest(conn, consumed.held, has_blocked);
-                return Fed::Waits { used };
+            let fills_mesh = self.send_mesh() && self.is_mesh_full();
+            if consumed.held || fills_mesh {
+                self.rest(conn, consumed.held, fills_mesh);
+                return Fed { used, need: 0 };
             }
             if end == bytes.len() {
-                return Fed::Used { bytes: used, need: consumed.need };
+                return Fed { used, need: consumed.need };
             }
             if self.has_much_to_write() {
                 self.apply(now);

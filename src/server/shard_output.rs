@@ -43,7 +43,9 @@ impl Shard {
         if self.port.is_blocked() {
             return;
         }
-        self.unstall();
+        if !self.port.is_congested() {
+            self.unstall();
+        }
         self.write_output();
         self.connections.release();
         self.log_events();
@@ -59,6 +61,17 @@ impl Shard {
             self.resume(conn);
         }
         self.tell_sent(now);
+    }
+
+    /// Many wills at once may be more than a client's output has room for.
+    fn write_if_much(&mut self, now: Timestamp) {
+        if self.has_much_to_write() {
+            self.send_mesh();
+            if !self.port.is_blocked() {
+                self.write_output();
+                self.tell_sent(now);
+            }
+        }
     }
 
     fn unstall(&mut self) {
@@ -133,6 +146,7 @@ impl Shard {
         let lost = std::mem::take(&mut self.lost);
         for &conn in &lost {
             self.core.handle(now, Input::Closed { conn }, &mut self.effects);
+            self.write_if_much(now);
         }
         // As long as their addresses are known.
         self.log_events();

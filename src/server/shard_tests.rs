@@ -23,13 +23,17 @@ struct Shards {
     shards: Vec<Shard>,
     address: SocketAddr,
     clock: Clock,
-    /// A shard whose commands nobody can send any more would find that out.
-    _commands: Vec<Sender<Command>>,
+    commands: Vec<Sender<Command>>,
 }
 
 impl Shards {
     fn new(count: usize, ring_slots: usize) -> Self {
-        let config = Arc::new(Config { shards: count, sys_interval_secs: 0, ..Config::default() });
+        Self::with(Config { shards: count, ..Config::default() }, ring_slots)
+    }
+
+    fn with(config: Config, ring_slots: usize) -> Self {
+        let config = Arc::new(Config { sys_interval_secs: 0, ..config });
+        let count = config.shards;
         let doors = Arc::new(Doors::new(1_000));
         let clock = Clock::start();
         let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
@@ -51,11 +55,11 @@ impl Shards {
                 commands: receiver,
                 clock,
             };
-            let options = Options { shards: count, ..Options::default() };
+            let options = Options { shards: count, connections_max: 1_000, ..config.options() };
             let core = ShardCore::new(me, options, Box::new(Open), clock.now()).expect("valid options");
             shards.push(Shard::new(parts, core).expect("an epoll set"));
         }
-        Self { shards, address, clock, _commands: commands }
+        Self { shards, address, clock, commands }
     }
 
     fn turn(&mut self, index: usize) {
@@ -241,4 +245,109 @@ fn a_connection_that_waits_for_room_on_its_way_home_keeps_what_was_read() {
     (0..10).for_each(|_| shards.turn(0));
     assert_eq!(shards.read(&mut client, 4), CONNACK);
     assert_eq!(shards.read(&mut client, 2), [0xD0, 0]);
+}
+
+/// A group's home relays what comes to it; here its member's shard does not move, and the relay's queue would grow without
+/// end, as its own clients have no part in it.
+#[test]
+fn publishers_wait_for_a_shard_that_relays_more_than_goes_away() {
+    let mut shards = Shards::new(3, 64);
+    let (mut publisher, mut member) = (shards.connect_to(0), shards.connect_to(2));
+    // A group whose home is the second shard.
+    let mut packet_id = 0;
+    while shards.shards[1].core.groups_len() == 0 {
+        packet_id += 1;
+        let filter = format!("$share/{packet_id:03}/t");
+        let packet = [&[0x82, 17, 0, packet_id, 0, 12][..], filter.as_bytes(), &[0]].concat();
+        member.write_all(&packet).expect("sent");
+        shards.read(&mut member, 5);
+        if shards.shards[1].core.groups_len() == 0 {
+            member.write_all(&[&[0xA2, 16, 0, packet_id, 0, 12][..], filter.as_bytes()].concat()).expect("sent");
+            shards.read(&mut member, 4);
+        }
+    }
+    let packets: Vec<u8> = (0..400_000).flat_map(|number| publish(b't', number)).collect();
+    let mut sent = 0;
+    for _ in 0..2_000 {
+        sent += publisher.write(&packets[sent..]).unwrap_or(0);
+        shards.turn(0);
+        shards.turn(1);
+    }
+    let waiting = shards.shards[1].port.overflow_len();
+    assert!(shards.shards[0].port.is_congested(), "{waiting} wait, {sent} bytes were sent");
+    assert!(waiting < 20_000, "{waiting} wait");
+    let whole = sent / 9;
+    let got = shards.read(&mut member, whole * 9);
+    assert!(got.chunks(9).enumerate().all(|(number, packet)| packet == publish(b't', number as u32)));
+    assert!(!shards.shards[0].port.is_congested());
+}
+
+#[test]
+fn nobody_is_late_whose_ping_lies_unread_after_a_pause() {
+    let mut shards = Shards::new(1, 64);
+    let mut clients: Vec<_> = (0..700)
+        .map(|number| {
+            let mut client = TcpStream::connect(shards.address).expect("connected");
+            client.set_nonblocking(true).expect("a socket");
+            let id = [b'a' + (number / 26 % 26) as u8, b'a' + (number % 26) as u8, b'a' + (number / 676) as u8];
+            let connect = [&[0x10, 15, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 1, 0, 3][..], &id].concat();
+            client.write_all(&connect).expect("sent");
+            assert_eq!(shards.read(&mut client, 4), CONNACK);
+            client
+        })
+        .collect();
+    for client in &mut clients {
+        client.write_all(&[0xC0, 0]).expect("sent");
+    }
+    std::thread::sleep(Duration::from_millis(1_700));
+    for client in &mut clients {
+        assert_eq!(shards.read(client, 2), [0xD0, 0]);
+    }
+}
+
+#[test]
+fn a_reader_that_is_not_slow_gets_every_will_of_many_clients_that_are_lost_at_once() {
+    const WILLS: usize = 400;
+    let mut shards = Shards::new(1, 64);
+    let mut reader = shards.connect("reader");
+    shards.subscribe(&mut reader, b'w', 0);
+    let will = [b'x'; 4_096];
+    let clients: Vec<_> = (0..WILLS)
+        .map(|number| {
+            let mut client = TcpStream::connect(shards.address).expect("connected");
+            client.set_nonblocking(true).expect("a socket");
+            let id = format!("{number:03}");
+            let head = [0, 4, b'M', b'Q', b'T', b'T', 4, 6, 0, 60, 0, 3];
+            let body = [&head[..], id.as_bytes(), &[0, 1, b'w', 0x10, 0], &will].concat();
+            let length = [0x10, body.len() as u8 & 0x7F | 0x80, (body.len() >> 7) as u8];
+            client.write_all(&[&length[..], &body].concat()).expect("sent");
+            assert_eq!(shards.read(&mut client, 4), CONNACK);
+            client
+        })
+        .collect();
+    drop(clients);
+    // By reference, so that each is 4,096 bytes behind three of topic and three of length.
+    let got = shards.read(&mut reader, WILLS * (4_096 + 6));
+    assert!(got.chunks(4_096 + 6).all(|packet| packet[0] == 0x30 && packet[6..] == will));
+}
+
+#[test]
+fn who_was_too_slow_for_a_bound_goes_on_when_it_is_raised() {
+    let mut config = Config { shards: 1, ..Config::default() };
+    config.limits.output_bytes_max = 1_000;
+    let mut shards = Shards::with(config.clone(), 64);
+    let mut client = shards.connect("slow");
+    let pings = [0xC0, 0].repeat(16 << 20);
+    let sent = std::thread::scope(|scope| {
+        let flooding = scope.spawn(|| flood(&mut client, &pings));
+        while !flooding.is_finished() {
+            shards.turn(0);
+        }
+        flooding.join().expect("flooded")
+    });
+    assert!(sent < pings.len(), "all {sent} bytes went through");
+    config.limits.output_bytes_max = 64 << 20;
+    shards.commands[0].send(Command::Configure(Arc::new(config))).expect("a shard");
+    let answers = shards.read(&mut client, sent / 2 * 2);
+    assert_eq!(answers, [0xD0, 0].repeat(sent / 2));
 }

@@ -2,7 +2,7 @@
 
 use thrum::base::{Refusal, limits::FILTERS_PER_PACKET_MAX};
 use thrum::broker::Options;
-use thrum::mqtt::{QoS, Version};
+use thrum::mqtt::{QoS, ReasonCode, Version};
 
 use crate::client::{
     Ask, Got, Login, Message, SUBSCRIBE_ID, acknowledge, ask_for, assert_at_rest, expect_nothing, next, on_1_2_4,
@@ -197,18 +197,28 @@ fn a_subscription_reaches_every_shard_and_a_publish_only_those_that_want_it() {
 }
 
 #[test]
-fn more_filters_than_a_packet_may_have_are_refused_one_by_one_and_told_once() {
+fn a_packet_with_more_filters_than_one_may_have_ends_the_connection() {
+    let names: Vec<String> = (0..=FILTERS_PER_PACKET_MAX).map(|number| number.to_string()).collect();
+    let asks: Vec<Ask> = names.iter().map(|name| Ask::new(name, QoS::AtMostOnce)).collect();
     let mut net = Net::new(Options::default());
     let client = Login::v5("c").connect(&mut net);
-    let asks: Vec<Ask> =
-        (0..FILTERS_PER_PACKET_MAX + 10).map(|number| Ask::new(&number.to_string(), QoS::AtMostOnce)).collect();
+    send_v5(&mut net, client, &subscribe_bytes(SUBSCRIBE_ID, None, &asks[1..]));
+    let Got::SubAck { reasons, .. } = next(&mut net, client) else { panic!("no SUBACK") };
+    assert_eq!(reasons, [0; FILTERS_PER_PACKET_MAX]);
+    send_v5(&mut net, client, &subscribe_bytes(SUBSCRIBE_ID, None, &asks));
+    assert!(matches!(next(&mut net, client), Got::Disconnect { reason: ReasonCode::QuotaExceeded, .. }));
+    assert!(net.is_closed(client));
+}
+
+#[test]
+fn refused_subscriptions_are_all_counted_and_the_first_one_of_a_connection_is_told() {
+    let mut net = Net::new(Options { subscriptions_max: 1, ..Options::default() });
+    let client = Login::v5("c").connect(&mut net);
     net.events.clear();
+    let asks: Vec<Ask> = ["a", "b", "c"].map(|name| Ask::new(name, QoS::AtMostOnce)).into();
     send_v5(&mut net, client, &subscribe_bytes(SUBSCRIBE_ID, None, &asks));
     let Got::SubAck { reasons, .. } = next(&mut net, client) else { panic!("no SUBACK") };
-    let (granted, refused) = reasons.split_at(FILTERS_PER_PACKET_MAX);
-    assert!(granted.iter().all(|&reason| reason == 0));
-    assert_eq!(refused, [0x97; 10]);
-    assert_eq!(sum(&net, |core| core.counters().refused(Refusal::TooManySubscriptions)), 10);
-    // A packet of millions of filters must not make as many events.
+    assert_eq!(reasons, [0, 0x97, 0x97]);
+    assert_eq!(sum(&net, |core| core.counters().refused(Refusal::TooManySubscriptions)), 2);
     assert_eq!(net.events.len(), 1);
 }
