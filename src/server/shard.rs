@@ -22,7 +22,7 @@ use crate::broker::{CheckId, Effects, Input, ShardCore};
 use crate::mesh::Port;
 use crate::net::{Lingering, Listener, Poller, Readiness, ready_or_timeout};
 
-/// What one read takes at most, and so what a connection may say in a turn before the others have theirs.
+/// What one read takes at most, and so what a connection may say in a turn, however few there are.
 pub(super) const READ_BYTES_MAX: usize = 64 * 1024;
 
 /// How long timers may be put off for input that came in time and was not looked at yet, as after a pause.
@@ -106,6 +106,8 @@ pub(super) struct Shard {
     pub(super) sent: Vec<(ConnId, usize)>,
     pub(super) inbox: Vec<(ShardId, Parcel)>,
     pub(super) scratch: Box<[u8]>,
+    /// What one connection may say in this turn.
+    pub(super) portion_bytes: usize,
     pub(super) doors: Arc<Doors>,
     pub(super) commands: Receiver<Command>,
     pub(super) checks: Rc<Checks>,
@@ -153,6 +155,7 @@ impl Shard {
             sent: Vec::new(),
             inbox: Vec::new(),
             scratch: vec![0; READ_BYTES_MAX].into(),
+            portion_bytes: READ_BYTES_MAX,
             doors,
             commands,
             checks: Rc::default(),

@@ -1,7 +1,7 @@
 //! What comes to a shard: connections, their bytes, and parcels of other shards.
 
 use super::parcel::Parcel;
-use super::shard::{CONNECTION_TOKEN, Shard};
+use super::shard::{CONNECTION_TOKEN, READ_BYTES_MAX, Shard};
 use crate::base::{ConnId, Millis, Refusal, Timestamp};
 use crate::broker::Input;
 use crate::net::{Accepted, Connection, Received, Unread};
@@ -15,8 +15,12 @@ const ACCEPT_PAUSE: Millis = Millis(100);
 /// How often the log says that somebody could not come in.
 const NO_ROOM_PAUSE: Millis = Millis::from_secs(10);
 
-/// What all connections together may say in a turn, near enough: then other shards are listened to again.
-const TURN_BYTES_MAX: u64 = 1024 * 1024;
+/// What all connections together may say in a turn, near enough: then other shards are listened to again. Each has its
+/// part of it, so that one of many does not wait for all others' full buffers.
+const TURN_BYTES_MAX: usize = 1024 * 1024;
+
+/// The least that is read at once: smaller parts would be all system calls.
+const PORTION_BYTES_MIN: usize = 4 * 1024;
 
 /// The core is given input in pieces of this size, so that what comes of one piece can be sent before the next one
 /// makes more.
@@ -97,7 +101,9 @@ impl Shard {
 
     /// Reads those that wait for it, each once.
     pub(super) fn serve_ready(&mut self, now: Timestamp) {
-        let enough = self.traffic.bytes_received + TURN_BYTES_MAX;
+        let portion = TURN_BYTES_MAX / self.ready.len().max(1);
+        self.portion_bytes = portion.clamp(PORTION_BYTES_MIN, READ_BYTES_MAX);
+        let enough = self.traffic.bytes_received + TURN_BYTES_MAX as u64;
         for _ in 0..self.ready.len() {
             if self.traffic.bytes_received >= enough {
                 return;
@@ -132,7 +138,8 @@ impl Shard {
     fn read(&mut self, now: Timestamp, conn: ConnId, before: usize) {
         let Some(connection) = self.connections.get(conn) else { return };
         let mut scratch = std::mem::take(&mut self.scratch);
-        let received = connection.receive(&mut scratch[before..]);
+        let end = (before + self.portion_bytes).min(scratch.len());
+        let received = connection.receive(&mut scratch[before..end]);
         let bytes = match received {
             Received::Bytes { bytes, .. } => bytes,
             Received::Nothing | Received::End => 0,

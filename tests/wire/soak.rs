@@ -63,7 +63,8 @@ fn in_the_end_the_broker_is_what_it_was() {
     );
     assert!(after < memory + MEMORY_ALLOWANCE, "{} KiB more than after the warm-up", (after - memory) >> 10);
     let deadline = Instant::now() + PATIENCE;
-    while descriptors(broker.pid()) != open {
+    // Some may still have been on their way out when they were counted first.
+    while descriptors(broker.pid()) > open {
         assert!(Instant::now() < deadline, "{open} descriptors, then {}", descriptors(broker.pid()));
         thread::sleep(Duration::from_millis(20));
     }
