@@ -1,0 +1,12 @@
+//! The parts of the load generator, in the order in which they use each other: `stamp` (what a payload says), `ledger`
+//! (what came of what was due), `client` (one client without a socket), `plan` (who sends what to whom), `engine` (runs a
+//! plan), `report` (tells of it).
+
+pub mod client;
+pub mod command_line;
+pub mod engine;
+pub mod ledger;
+pub mod plan;
+pub mod report;
+pub mod stamp;
+pub mod usage;

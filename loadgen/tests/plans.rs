@@ -1,0 +1,81 @@
+//! Every plan against a real broker: nothing is lost, and everything is counted.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use thrum::access::Open;
+use thrum::mqtt::{QoS, Version};
+use thrum::server::{Broker, Config, ListenerConfig};
+use thrum_loadgen::engine::{Load, Outcome, run};
+use thrum_loadgen::ledger::Faults;
+use thrum_loadgen::plan::Plan;
+
+fn start() -> Broker {
+    let listeners = vec![ListenerConfig { address: (Ipv4Addr::LOCALHOST, 0).into() }];
+    let mut config = Config { shards: 2, listeners, connections_max: 1_000, ..Config::default() };
+    // Members of a shared group have more under way than a client's queue has room for by default.
+    config.limits.queue_messages_max = 100_000;
+    let cores = core_affinity::get_core_ids().expect("cores");
+    Broker::start(&config, &cores, || Box::new(Open)).expect("a broker")
+}
+
+fn load(broker: &Broker, qos: QoS) -> Load {
+    Load {
+        broker: broker.addresses()[0],
+        version: Version::V5,
+        qos,
+        payload_bytes: 20,
+        window: 32,
+        batch: 4,
+        rate: 0.0,
+        warm_up: Duration::from_millis(20),
+        duration: Duration::from_millis(100),
+        keep_alive_secs: 60,
+        ramp: 0.0,
+    }
+}
+
+fn assert_whole(outcome: &Outcome, clients: usize) {
+    assert_eq!((&outcome.failures, outcome.faults), (&Vec::new(), Faults::default()));
+    assert_eq!(outcome.received, outcome.due);
+    assert_eq!(outcome.clients, clients);
+    assert!(outcome.sent > 0 && outcome.due >= outcome.sent && outcome.received_in_span > 0);
+    assert!(outcome.latency.len() <= outcome.received && outcome.latency.min() > 0);
+}
+
+#[test]
+fn every_plan_comes_through_whole_at_each_qos() {
+    let broker = start();
+    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        let plans = [
+            (Plan::pairs(5), 10),
+            (Plan::fan_in(6, 2), 8),
+            (Plan::fan_out(2, 7), 9),
+            (Plan::shared(3, 2, 4), 11),
+            (Plan::wild(2, 3, 1_000), 5),
+        ];
+        for (plan, clients) in plans {
+            assert_whole(&run(&plan, &load(&broker, qos), |_| {}).expect("a run"), clients);
+        }
+    }
+    broker.stop().expect("a drain");
+}
+
+#[test]
+fn an_open_loop_keeps_its_rate() {
+    let broker = start();
+    let load = Load { rate: 2_000.0, duration: Duration::from_millis(500), ..load(&broker, QoS::AtLeastOnce) };
+    let outcome = run(&Plan::pairs(3), &load, |_| {}).expect("a run");
+    assert_whole(&outcome, 6);
+    // Of warm-up and measurement together, whatever the machine is doing besides: what is due is sent.
+    assert!((1_000..=1_100).contains(&outcome.sent), "{} were sent", outcome.sent);
+    broker.stop().expect("a drain");
+}
+
+#[test]
+fn a_broker_that_is_not_there_is_an_error() {
+    let broker = start();
+    let load = load(&broker, QoS::AtMostOnce);
+    broker.stop().expect("a drain");
+    assert!(run(&Plan::pairs(1), &load, |_| {}).is_err());
+}
