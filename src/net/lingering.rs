@@ -75,7 +75,8 @@ fn is_at_end(connection: &Connection, scratch: &mut [u8]) -> bool {
     loop {
         match connection.receive(scratch) {
             Received::End => return true,
-            Received::Nothing | Received::Bytes { is_all: true, .. } => return false,
+            Received::Nothing => return false,
+            // The end may have come with them, and would not be told again.
             Received::Bytes { .. } => {}
         }
     }

@@ -169,9 +169,9 @@ impl Shard {
 
     /// Waits for the next thing to do, where there is nothing.
     pub(super) async fn wait(&mut self, is_busy: bool) {
-        if self.checks.running.get() > 0 && is_busy {
-            // glommio's tasks run when this one waits.
-            futures_lite::future::yield_now().await;
+        if self.checks.running.get() > 0 {
+            // glommio looks for what other threads have done only when no task can go on: yielding is not enough.
+            glommio::timer::sleep(Duration::ZERO).await;
         }
         if is_busy {
             return self.poller.wait(Some(Duration::ZERO));
