@@ -171,3 +171,43 @@ impl AsFd for Connection {
         self.socket.as_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{Ipv4Addr, SocketAddr};
+    use std::os::unix::net::UnixStream;
+
+    use super::super::unsent::tests::output;
+    use super::*;
+
+    fn pair() -> (Connection, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        ours.set_nonblocking(true).expect("a socket");
+        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1)).into();
+        (Connection::new(ours.into(), peer), theirs)
+    }
+
+    #[test]
+    fn all_that_has_left_is_told_though_it_took_more_than_one_call() {
+        let buffer = output([2_100; 40]);
+        let all = buffer.chunks().collect::<Vec<_>>().concat();
+        let (mut connection, mut client) = pair();
+        assert_eq!(connection.send(&buffer).expect("sent"), all.len());
+        assert!(!connection.has_unsent());
+        drop(connection);
+        let mut got = Vec::new();
+        client.read_to_end(&mut got).expect("all of it");
+        assert!(got == all, "changed on the way");
+    }
+
+    #[test]
+    fn a_length_that_is_only_claimed_costs_nothing() {
+        let (connection, mut client) = pair();
+        client.write_all(&[1; 5]).expect("sent");
+        let mut unread = Unread { bytes: vec![0; 10], need: 200 << 20 };
+        assert_eq!(connection.receive_more(&mut unread), Received::Bytes { bytes: 5, is_all: true });
+        assert_eq!((unread.bytes.len(), unread.need), (15, (200 << 20) - 5));
+        assert!(unread.bytes.capacity() <= 2 * GROWTH_BYTES_MIN, "{} bytes", unread.bytes.capacity());
+    }
+}

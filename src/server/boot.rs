@@ -219,3 +219,21 @@ fn listeners(config: &Config) -> Result<Vec<Vec<Listener>>, StartError> {
     }
     Ok(all)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::server::ListenerConfig;
+
+    #[test]
+    fn another_broker_on_the_address_is_told_and_not_shared_with() {
+        let on = |address| Config { shards: 2, listeners: vec![ListenerConfig { address }], ..Config::default() };
+        let running = listeners(&on((Ipv4Addr::LOCALHOST, 0).into())).expect("a port");
+        let address = running[0][0].address().expect("an address");
+        assert_eq!(running[1][0].address().expect("an address"), address);
+        let Err(error) = listeners(&on(address)) else { panic!("two brokers share {address}") };
+        assert!(error.to_string().contains("another program does"), "{error}");
+    }
+}

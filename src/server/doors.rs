@@ -30,3 +30,16 @@ impl Doors {
         self.max.store(max, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_not_let_in_takes_no_place() {
+        let doors = Doors::new(1);
+        assert_eq!([doors.enter(), doors.enter(), doors.enter()], [true, false, false]);
+        doors.leave(1);
+        assert_eq!([doors.enter(), doors.enter()], [true, false]);
+    }
+}

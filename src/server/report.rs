@@ -59,3 +59,31 @@ impl Report {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_comes_too_late_is_not_counted_in_the_next_round() {
+        let mut report = Report::new(Timestamp(0));
+        let mut said = Vec::new();
+        let mut add = |report: &mut Report, round, bytes_received| {
+            let stats = ShardStats { bytes_received, ..ShardStats::default() };
+            report.add(Timestamp(1), round, &stats, |topic, payload| {
+                if topic.as_str() == "$SYS/broker/bytes/received" {
+                    said.push(String::from_utf8_lossy(payload).into_owned());
+                }
+            });
+        };
+        let first = report.begin(Timestamp(0), 2, Millis(10));
+        add(&mut report, first, 1);
+        let second = report.begin(Timestamp(10), 2, Millis(10));
+        add(&mut report, second, 20);
+        add(&mut report, first, 300);
+        add(&mut report, second, 4_000);
+        add(&mut report, first, 50_000);
+        assert_eq!(said, ["4020"]);
+        assert_eq!(report.due(), Timestamp(20));
+    }
+}

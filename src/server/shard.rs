@@ -180,10 +180,10 @@ impl Shard {
     }
 
     /// Waits for the next thing to do, where there is nothing.
-    async fn wait(&mut self, is_busy: bool) {
-        if self.checks.running.get() > 0 && is_busy {
-            // glommio's tasks run when this one waits.
-            futures_lite::future::yield_now().await;
+    pub(super) async fn wait(&mut self, is_busy: bool) {
+        if self.checks.running.get() > 0 {
+            // glommio looks for what other threads have done only when no task can go on: yielding is not enough.
+            glommio::timer::sleep(Duration::ZERO).await;
         }
         if is_busy {
             return self.poller.wait(Some(Duration::ZERO));
@@ -224,7 +224,7 @@ impl Shard {
     }
 
     /// How long nothing is due; none: until something comes.
-    fn sleep_time(&self, now: Timestamp) -> Option<Millis> {
+    pub(super) fn sleep_time(&self, now: Timestamp) -> Option<Millis> {
         let report_due = self.report.as_ref().map(Report::due);
         let ends = [self.lingering.next_end(), self.accept_again, self.stage.deadline(), report_due];
         let due = ends.into_iter().flatten().map(|end| end - now);

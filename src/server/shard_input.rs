@@ -7,7 +7,7 @@ use crate::broker::Input;
 use crate::net::{Accepted, Connection, Received, Unread};
 
 /// Connections accepted in one turn and from one listener; the others are not to wait for a flood of them.
-const ACCEPTS_PER_TURN: usize = 128;
+pub(super) const ACCEPTS_PER_TURN: usize = 128;
 
 /// How long accepting rests when there is no descriptor for another connection.
 const ACCEPT_PAUSE: Millis = Millis(100);

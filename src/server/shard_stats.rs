@@ -38,7 +38,7 @@ impl Shard {
         }
     }
 
-    fn stats(&self) -> ShardStats {
+    pub(super) fn stats(&self) -> ShardStats {
         let mut stats = self.core.stats();
         stats.counters.add(&self.counters);
         stats.bytes_received = self.traffic.bytes_received;

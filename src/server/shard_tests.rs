@@ -6,12 +6,15 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
+use futures_lite::future::block_on;
+
 use super::clock::Clock;
 use super::config::Config;
 use super::doors::Doors;
 use super::shard::{Command, READ_BYTES_MAX, Shard, ShardParts};
+use super::shard_input::ACCEPTS_PER_TURN;
 use crate::access::Open;
-use crate::base::ShardId;
+use crate::base::{Millis, Refusal, ShardId};
 use crate::broker::{Options, ShardCore};
 use crate::mesh;
 use crate::net::Listener;
@@ -23,18 +26,23 @@ struct Shards {
     shards: Vec<Shard>,
     address: SocketAddr,
     clock: Clock,
+    doors: Arc<Doors>,
     commands: Vec<Sender<Command>>,
 }
 
 impl Shards {
     fn new(count: usize, ring_slots: usize) -> Self {
-        Self::with(Config { shards: count, ..Config::default() }, ring_slots)
+        Self::with_room(count, ring_slots, 1_000)
+    }
+
+    fn with_room(count: usize, ring_slots: usize, connections_max: usize) -> Self {
+        Self::with(Config { shards: count, connections_max, ..Config::default() }, ring_slots)
     }
 
     fn with(config: Config, ring_slots: usize) -> Self {
         let config = Arc::new(Config { sys_interval_secs: 0, ..config });
         let count = config.shards;
-        let doors = Arc::new(Doors::new(1_000));
+        let doors = Arc::new(Doors::new(config.connections_max));
         let clock = Clock::start();
         let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
         let address = listener.address().expect("an address");
@@ -59,17 +67,26 @@ impl Shards {
             let core = ShardCore::new(me, options, Box::new(Open), clock.now()).expect("valid options");
             shards.push(Shard::new(parts, core).expect("an epoll set"));
         }
-        Self { shards, address, clock, commands }
+        Self { shards, address, clock, doors, commands }
     }
 
-    fn turn(&mut self, index: usize) {
-        let shard = &mut self.shards[index];
-        shard.poller.wait(Some(Duration::ZERO));
-        shard.turn(self.clock.now());
+    /// True: there is more to do.
+    fn turn(&mut self, index: usize) -> bool {
+        self.shards[index].poller.wait(Some(Duration::ZERO));
+        self.turn_without_looking(index)
+    }
+
+    /// With nothing but what the poller has told before.
+    fn turn_without_looking(&mut self, index: usize) -> bool {
+        self.shards[index].turn(self.clock.now())
+    }
+
+    fn drain(&mut self, index: usize) {
+        self.commands[index].send(Command::Drain).expect("the shard is there");
     }
 
     fn turn_all(&mut self) {
-        (0..self.shards.len()).for_each(|index| self.turn(index));
+        (0..self.shards.len()).for_each(|index| _ = self.turn(index));
     }
 
     /// Turns until the client has got so many bytes.
@@ -104,6 +121,18 @@ impl Shards {
         client
     }
 
+    /// The will is of one byte.
+    fn begin_connect_with_will(&self, client_id: &str, topic: u8) -> TcpStream {
+        let mut client = TcpStream::connect(self.address).expect("connected");
+        client.set_nonblocking(true).expect("a socket");
+        let mut packet = vec![0x10, 18 + client_id.len() as u8, 0, 4, b'M', b'Q', b'T', b'T', 4, 6, 0, 60];
+        packet.extend([0, client_id.len() as u8]);
+        packet.extend(client_id.as_bytes());
+        packet.extend([0, 1, topic, 0, 1, b'w']);
+        client.write_all(&packet).expect("sent");
+        client
+    }
+
     /// A client whose home is the shard asked for.
     fn connect_to(&mut self, shard: usize) -> TcpStream {
         self.find(shard).1
@@ -131,6 +160,18 @@ const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
 
 fn publish(topic: u8, payload: u32) -> Vec<u8> {
     [&[0x30, 7, 0, 1, topic][..], &payload.to_be_bytes()].concat()
+}
+
+fn publish_once(topic: u8, number: u16) -> Vec<u8> {
+    [&[0x32, 5, 0, 1, topic][..], &number.to_be_bytes()].concat()
+}
+
+fn turns(shards: &mut Shards, index: usize, count: usize) {
+    (0..count).for_each(|_| _ = shards.turn(index));
+}
+
+fn is_silent(client: &TcpStream) -> bool {
+    client.peek(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }
 
 /// Sends as much as the sockets on the way hold, and says how much that was.
@@ -183,11 +224,11 @@ fn a_full_ring_stops_the_reading_of_those_who_fill_it_and_of_nobody_else() {
     let sent = flood(&mut publisher, &packets);
     let count = sent / 9;
     // The second shard does not move: its ring fills, and the publisher has to wait.
-    (0..10).for_each(|_| shards.turn(0));
+    turns(&mut shards, 0, 10);
     assert!(shards.shards[0].port.is_blocked());
     let read = shards.shards[0].core.counters().publishes_received;
     assert!(read < count as u64, "all {count} were read");
-    (0..100).for_each(|_| shards.turn(0));
+    turns(&mut shards, 0, 100);
     assert_eq!(shards.shards[0].core.counters().publishes_received, read);
     // Who sends nothing to the other shard is read all the same.
     let packets_before = shards.shards[0].core.counters().packets_received;
@@ -236,13 +277,13 @@ fn a_connection_that_waits_for_room_on_its_way_home_keeps_what_was_read() {
     shards.turn_all();
     shards.subscribe(&mut subscriber, b't', 0);
     flood(&mut publisher, &(0..2_000).flat_map(|number| publish(b't', number)).collect::<Vec<u8>>());
-    (0..10).for_each(|_| shards.turn(0));
+    turns(&mut shards, 0, 10);
     assert!(shards.shards[0].port.is_blocked());
     let mut client = shards.begin_connect(&client_id);
-    (0..10).for_each(|_| shards.turn(0));
+    turns(&mut shards, 0, 10);
     // More comes while it waits, and makes its socket ready again.
     client.write_all(&[0xC0, 0]).expect("sent");
-    (0..10).for_each(|_| shards.turn(0));
+    turns(&mut shards, 0, 10);
     assert_eq!(shards.read(&mut client, 4), CONNACK);
     assert_eq!(shards.read(&mut client, 2), [0xD0, 0]);
 }
@@ -341,7 +382,7 @@ fn a_reader_that_is_not_slow_gets_every_will_of_many_clients_that_are_lost_at_on
 
 #[test]
 fn who_was_too_slow_for_a_bound_goes_on_when_it_is_raised() {
-    let mut config = Config { shards: 1, ..Config::default() };
+    let mut config = Config { shards: 1, connections_max: 1_000, ..Config::default() };
     config.limits.output_bytes_max = 1_000;
     let mut shards = Shards::with(config.clone(), 64);
     let mut client = shards.connect("slow");
@@ -358,4 +399,240 @@ fn who_was_too_slow_for_a_bound_goes_on_when_it_is_raised() {
     shards.commands[0].send(Command::Configure(Arc::new(config))).expect("a shard");
     let answers = shards.read(&mut client, sent / 2 * 2);
     assert_eq!(answers, [0xD0, 0].repeat(sent / 2));
+}
+
+#[test]
+fn a_message_costs_one_turn() {
+    let mut shards = Shards::new(1, 8);
+    let mut client = shards.connect("client");
+    shards.turn(0);
+    client.write_all(&[0xC0, 0]).expect("sent");
+    assert!(!shards.turn(0), "there is more to do");
+    assert!(!is_silent(&client));
+}
+
+// The socket has no more to say of it.
+#[test]
+fn who_says_something_and_leaves_at_once_is_missed_by_nobody() {
+    let mut shards = Shards::new(1, 8);
+    let mut client = shards.connect("client");
+    client.write_all(&[0xC0, 0]).expect("sent");
+    drop(client);
+    turns(&mut shards, 0, 3);
+    assert!(shards.shards[0].connections.is_empty() && shards.shards[0].lingering.is_empty());
+}
+
+#[test]
+fn a_packet_that_is_cut_where_a_read_ends_is_kept_though_nothing_follows_at_once() {
+    let mut shards = Shards::new(1, 8);
+    let mut client = shards.connect("client");
+    let pings = (READ_BYTES_MAX - 9) / 2;
+    let mut bytes = publish(b'n', 0);
+    bytes.extend([0xC0, 0].repeat(pings + 1));
+    assert_eq!(flood(&mut client, &bytes[..READ_BYTES_MAX]), READ_BYTES_MAX);
+    assert_eq!(shards.read(&mut client, pings * 2), [0xD0, 0].repeat(pings));
+    turns(&mut shards, 0, 3);
+    assert!(is_silent(&client));
+    client.write_all(&bytes[READ_BYTES_MAX..]).expect("sent");
+    assert_eq!(shards.read(&mut client, 2), [0xD0, 0]);
+}
+
+#[test]
+fn a_turn_accepts_a_portion_of_those_who_come() {
+    let mut shards = Shards::new(1, 8);
+    let clients: Vec<_> =
+        (0..ACCEPTS_PER_TURN + 2).map(|_| TcpStream::connect(shards.address).expect("connected")).collect();
+    assert!(shards.turn(0));
+    assert_eq!(shards.shards[0].connections.len(), ACCEPTS_PER_TURN);
+    shards.turn(0);
+    assert_eq!(shards.shards[0].connections.len(), clients.len());
+}
+
+#[test]
+fn nobody_has_an_answer_before_the_mesh_has_what_he_said() {
+    let mut shards = Shards::new(2, 8);
+    let (mut publisher, mut subscriber) = (shards.connect_to(0), shards.connect_to(1));
+    shards.subscribe(&mut subscriber, b't', 0);
+    let packets: Vec<u8> = (1..=100).flat_map(|number| publish_once(b't', number)).collect();
+    publisher.write_all(&packets).expect("sent");
+    turns(&mut shards, 0, 10);
+    assert!(shards.shards[0].port.is_blocked());
+    assert!(is_silent(&publisher));
+    shards.read(&mut subscriber, 100 * 5);
+    shards.read(&mut publisher, 100 * 4);
+}
+
+/// Its number is given to somebody else only when that has been thrown away.
+#[test]
+fn what_was_for_who_is_gone_reaches_nobody_else_though_it_had_to_wait_for_room() {
+    let mut shards = Shards::new(2, 8);
+    let (client_id, old) = shards.find(0);
+    drop(old);
+    shards.turn_all();
+    let mut testator = shards.begin_connect_with_will(&client_id, b't');
+    assert_eq!(shards.read(&mut testator, 4), CONNACK);
+    let (mut publisher, mut near, mut far) = (shards.connect_to(0), shards.connect_to(0), shards.connect_to(1));
+    shards.subscribe(&mut near, b't', 0);
+    shards.subscribe(&mut far, b't', 0);
+    // The ring is full to its last slot, and the will is one more than it takes.
+    publisher.write_all(&publish(b't', 0).repeat(8)).expect("sent");
+    shards.turn(0);
+    assert!(!shards.shards[0].port.is_blocked());
+    drop(testator);
+    drop(near);
+    turns(&mut shards, 0, 2);
+    assert!(shards.shards[0].port.is_blocked());
+    let newcomers = [(); 2].map(|()| TcpStream::connect(shards.address).expect("connected"));
+    turns(&mut shards, 0, 2);
+    shards.read(&mut far, 8 * 9 + 6);
+    shards.turn_all();
+    for newcomer in newcomers {
+        newcomer.set_nonblocking(true).expect("a socket");
+        assert!(is_silent(&newcomer));
+    }
+}
+
+/// He has not left as far as the shard was told, but he said that he would.
+#[test]
+fn who_leaves_and_comes_back_is_not_taken_for_one_who_never_left() {
+    let mut shards = Shards::new(2, 8);
+    let (client_id, mut client) = shards.find(1);
+    shards.turn_all();
+    client.write_all(&[0xE0, 0]).expect("sent");
+    drop(client);
+    let mut client = shards.begin_connect(&client_id);
+    turns(&mut shards, 0, 3);
+    shards.turn_without_looking(1);
+    assert_eq!(shards.read(&mut client, 4), CONNACK);
+    assert_eq!(shards.shards[1].core.counters().takeovers, 0);
+}
+
+#[test]
+fn last_words_are_not_lost_because_of_what_is_not_read() {
+    let mut shards = Shards::new(1, 8);
+    let mut client = TcpStream::connect(shards.address).expect("connected");
+    client.set_nonblocking(true).expect("a socket");
+    // No version that there is.
+    let mut bytes = vec![0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 9, 2, 0, 60, 0, 1, b'a'];
+    bytes.resize(READ_BYTES_MAX * 3, 0);
+    flood(&mut client, &bytes);
+    let connack = shards.read(&mut client, 4);
+    assert_eq!((connack[0], connack[3]), (0x20, 0x84));
+    shards.read(&mut client, usize::from(connack[1]) - 2);
+    turns(&mut shards, 0, 10);
+    assert_eq!(client.read(&mut [0]).expect("an end, and no reset"), 0);
+    assert_eq!(shards.shards[0].lingering.len(), 1);
+    drop(client);
+    turns(&mut shards, 0, 3);
+    assert!(shards.shards[0].lingering.is_empty());
+}
+
+#[test]
+fn whoever_goes_makes_room_in_whatever_way() {
+    let leave = |client: TcpStream| drop(client);
+    let say_goodbye = |mut client: TcpStream| client.write_all(&[0xE0, 0]).expect("sent");
+    for way in [leave, say_goodbye] {
+        let mut shards = Shards::with_room(1, 8, 1);
+        way(shards.connect("client"));
+        shards.turn(0);
+        assert!(shards.doors.enter());
+    }
+    // Who is told something and then cut off has a place as long as he stays, but for a bounded time.
+    for stays in [false, true] {
+        let mut shards = Shards::with_room(1, 8, 1);
+        let mut client = shards.connect("client");
+        client.write_all(&[0xC0, 0, 0xF0, 0]).expect("sent");
+        turns(&mut shards, 0, 2);
+        assert!(!shards.doors.enter());
+        let now = shards.clock.now();
+        if stays {
+            shards.shards[0].turn(now + Millis::from_secs(3));
+        } else {
+            drop(client);
+            shards.turn(0);
+        }
+        assert!(shards.doors.enter());
+    }
+}
+
+#[test]
+fn who_is_one_too_many_is_counted() {
+    let mut shards = Shards::with_room(1, 8, 1);
+    let _client = shards.connect("client");
+    let mut other = TcpStream::connect(shards.address).expect("connected");
+    shards.turn(0);
+    assert_eq!(other.read(&mut [0]).expect("the end"), 0);
+    assert_eq!(shards.shards[0].stats().counters.refused(Refusal::TooManyConnections), 1);
+}
+
+#[test]
+fn a_shard_sleeps_no_longer_than_to_what_is_due() {
+    let mut shards = Shards::new(1, 8);
+    let mut client = shards.connect("client");
+    turns(&mut shards, 0, 2);
+    let now = shards.clock.now();
+    let sleep_ms = |shards: &Shards| shards.shards[0].sleep_time(now).map(|time| time.0);
+    client.write_all(&[0xC0, 0, 0xF0, 0]).expect("sent");
+    turns(&mut shards, 0, 2);
+    let lingers = sleep_ms(&shards);
+    assert!(lingers <= Some(2_000), "{lingers:?}");
+    shards.shards[0].accept_again = Some(now + Millis(100));
+    assert_eq!(sleep_ms(&shards), Some(100));
+    shards.shards[0].begin_drain(now + Millis(200));
+    assert_eq!(sleep_ms(&shards), Some(200));
+}
+
+// Whoever sends one rings only for a shard that sleeps.
+#[test]
+fn a_command_that_came_before_the_sleep_is_not_slept_over() {
+    let mut shards = Shards::new(1, 8);
+    while shards.turn(0) {}
+    shards.drain(0);
+    let began = Instant::now();
+    block_on(shards.shards[0].wait(false));
+    assert!(began.elapsed() < PATIENCE && shards.shards[0].stage.is_draining());
+}
+
+#[test]
+fn a_shard_that_drains_listens_to_nobody() {
+    let mut shards = Shards::new(2, 8);
+    let mut client = shards.connect_to(0);
+    let (client_id, other) = shards.find(1);
+    drop(other);
+    shards.turn_all();
+    let late = shards.begin_connect(&client_id);
+    turns(&mut shards, 0, 3);
+    (0..2).for_each(|index| shards.drain(index));
+    shards.turn(0);
+    assert!(TcpStream::connect(shards.address).is_err());
+    client.write_all(&[0xC0, 0]).expect("sent");
+    turns(&mut shards, 0, 3);
+    assert!(is_silent(&client));
+    // Nor does one at whom a connection arrives.
+    shards.turn(1);
+    assert!(shards.shards[1].connections.is_empty());
+    assert!(!is_silent(&late));
+}
+
+/// A home of a shared group passes on what came in front of the word that ends it all.
+#[test]
+fn what_a_shard_passes_on_goes_in_front_of_its_last_word() {
+    // Some of the groups are at home in the second shard.
+    for group in b'a'..=b'h' {
+        let mut shards = Shards::new(3, 2);
+        let (mut publisher, mut member) = (shards.connect_to(0), shards.connect_to(2));
+        let filter = [b"\x82\x0f\0\x01\0\x0a$share/", &[group][..], b"/t\0"].concat();
+        member.write_all(&filter).expect("sent");
+        assert_eq!(shards.read(&mut member, 5), [0x90, 3, 0, 1, 0]);
+        (0..5).for_each(|_| shards.turn_all());
+        publisher.write_all(&publish(b't', 7)).expect("sent");
+        shards.turn(0);
+        // The second shard has the words of the others before it says its own, which fill its ring to the third.
+        for index in [0, 2, 1, 0, 2] {
+            shards.drain(index);
+            shards.turn(index);
+        }
+        (0..5).for_each(|_| shards.turn_all());
+        assert_eq!(shards.read(&mut member, 9), publish(b't', 7), "group {}", char::from(group));
+    }
 }
