@@ -2,10 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::Duration;
 
 use thrum::access::{Answer, Check, Credentials, Exchange, Guard, Identity, Verdict};
@@ -100,31 +98,4 @@ fn others_are_served_while_a_verdict_is_found_out() {
         }
         broker.stop().expect("a drain");
     }
-}
-
-#[test]
-fn a_verdict_is_heard_beside_a_flood() {
-    let (broker, address, release) = start(1);
-    let is_over = AtomicBool::new(false);
-    thread::scope(|scope| {
-        for id in ['x', 'y'] {
-            let is_over = &is_over;
-            scope.spawn(move || {
-                let mut client = connect(address, id, None);
-                let block = [0x30, 3, 0, 1, b't'].repeat(50_000);
-                while !is_over.load(Ordering::Relaxed) {
-                    client.write_all(&block).expect("sent");
-                }
-            });
-        }
-        thread::sleep(Duration::from_millis(200));
-        let mut waiting = connect(address, 'a', Some('u'));
-        release.send(()).expect("somebody waits");
-        let mut got = [0; CONNACK_AND_PINGRESP.len()];
-        let result = waiting.read_exact(&mut got);
-        is_over.store(true, Ordering::Relaxed);
-        result.expect("an answer");
-        assert_eq!(got, CONNACK_AND_PINGRESP);
-    });
-    broker.stop().expect("a drain");
 }
