@@ -136,6 +136,7 @@ impl Options {
             duration: Duration::from_secs_f64(self.duration),
             keep_alive_secs: self.keep_alive,
             ramp: self.ramp,
+            pid: self.pid,
         }
     }
 }

@@ -14,8 +14,10 @@ use thrum::net::{Connection, Poller, Received};
 
 use crate::client::{Client, Failure, Happening};
 use crate::ledger::{Faults, Ledger};
+use crate::outcome::{BrokerCost, Connects, Cost, Messages, Outcome, histogram};
 use crate::plan::Plan;
 use crate::stamp::Stamp;
+use crate::usage::Usage;
 
 /// What one read takes at most.
 const READ_BYTES_MAX: usize = 256 * 1024;
@@ -25,8 +27,6 @@ const UNACKNOWLEDGED_MAX: u32 = 1_000;
 
 /// How long what is under way may take to arrive, counted from the last message that did.
 const QUIET: Duration = Duration::from_secs(2);
-
-const LATENCY_NANOS_MAX: u64 = 60_000_000_000;
 
 #[derive(Clone, Debug)]
 pub struct Load {
@@ -45,25 +45,8 @@ pub struct Load {
     pub keep_alive_secs: u16,
     /// Connections opened a second; zero: as fast as they can be.
     pub ramp: f64,
-}
-
-#[derive(Clone, Debug)]
-pub struct Outcome {
-    pub sent: u64,
-    /// Deliveries, of which a message has one for each audience.
-    pub received: u64,
-    pub due: u64,
-    pub faults: Faults,
-    /// Nanoseconds from when a message was to be sent.
-    pub latency: Histogram<u64>,
-    /// Of the measurement, without warm-up and drain.
-    pub span: Duration,
-    pub received_in_span: u64,
-    pub connect_span: Duration,
-    pub clients: usize,
-    /// Messages that were sent later than they were to be, by more than a millisecond.
-    pub late: u64,
-    pub failures: Vec<String>,
+    /// The broker's process, where it is known.
+    pub pid: Option<u32>,
 }
 
 /// How far a run has got, for whoever watches.
@@ -131,12 +114,21 @@ struct Run<'a> {
 
 /// Runs a plan. `watch` is told now and then how far it is.
 pub fn run(plan: &Plan, load: &Load, mut watch: impl FnMut(Stage)) -> io::Result<Outcome> {
+    let broker = || load.pid.and_then(Usage::of);
     let mut run = Run::new(plan, load)?;
-    let connecting = Instant::now();
+    let (connecting, before) = (Instant::now(), broker());
     run.connect_all(&mut watch)?;
     let connect_span = connecting.elapsed();
+    let (connected, own) = (broker(), Usage::own());
     let span = run.publish_all(&mut watch);
-    Ok(run.finish(connect_span, span))
+    let generator_cpu = Usage::own().cpu - own.cpu;
+    run.drain();
+    let broker = before.zip(connected).zip(broker()).map(|((before, connected), after)| BrokerCost {
+        connecting_cpu: connected.cpu - before.cpu,
+        messages_cpu: after.cpu - connected.cpu,
+        connecting_bytes: connected.resident_bytes.saturating_sub(before.resident_bytes),
+    });
+    Ok(run.finish(connect_span, span, Cost { generator_cpu, broker }))
 }
 
 impl<'a> Run<'a> {
@@ -162,7 +154,7 @@ impl<'a> Run<'a> {
             runnable: VecDeque::new(),
             began: Instant::now(),
             measures: false,
-            latency: Histogram::new_with_max(LATENCY_NANOS_MAX, 3).expect("a histogram of a minute"),
+            latency: histogram(),
             received: 0,
             received_in_span: 0,
             last_received: Instant::now(),
@@ -307,7 +299,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Warm-up, measurement, and the time that is left to what is under way. Gives the measurement's span.
+    /// Warm-up and measurement. Gives the measurement's span.
     fn publish_all(&mut self, watch: &mut impl FnMut(Stage)) -> Duration {
         self.began = Instant::now();
         self.runnable = (0..self.turns.len() as u32).collect();
@@ -326,7 +318,6 @@ impl<'a> Run<'a> {
         }
         let span = self.began.elapsed() - measured_from;
         self.received_in_span = self.received - self.received_in_span;
-        self.drain();
         span
     }
 
@@ -338,6 +329,7 @@ impl<'a> Run<'a> {
         self.turns.iter().map(|turn| turn.sent * turn.audiences).sum()
     }
 
+    /// The time that is left to what is under way.
     fn drain(&mut self) {
         self.last_received = Instant::now();
         while self.received < self.messages_due() && self.last_received.elapsed() < QUIET && self.failures.is_empty() {
@@ -402,7 +394,7 @@ impl<'a> Run<'a> {
         self.mark(number);
     }
 
-    fn finish(mut self, connect_span: Duration, span: Duration) -> Outcome {
+    fn finish(mut self, connect_span: Duration, span: Duration, cost: Cost) -> Outcome {
         for number in 0..self.members.len() {
             let member = &mut self.members[number];
             member.client.disconnect(&mut member.out.bytes);
@@ -420,16 +412,25 @@ impl<'a> Run<'a> {
             faults.add(&ledger.settle(due));
         }
         Outcome {
-            sent: self.messages_sent(),
-            received: self.received,
-            due: self.messages_due(),
-            faults,
+            name: self.plan.name.clone(),
+            version: self.load.version,
+            qos: self.load.qos,
+            payload_bytes: self.load.payload_bytes,
             clients: self.members.len(),
-            latency: self.latency,
+            connects: Connects { count: self.members.len() as u64, span: connect_span, latency: histogram() },
+            messages: Messages {
+                sent: self.messages_sent(),
+                received: self.received,
+                due: self.messages_due(),
+                received_in_span: self.received_in_span,
+                faults,
+                latency: self.latency,
+                is_paced: self.load.rate > 0.0,
+                late: self.late,
+            },
             span,
-            received_in_span: self.received_in_span,
-            connect_span,
-            late: self.late,
+            samples: Vec::new(),
+            cost,
             failures: self.failures,
         }
     }

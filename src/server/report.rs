@@ -55,7 +55,7 @@ impl Report {
         self.sum.add(stats);
         self.missing -= 1;
         if self.missing == 0 {
-            self.topics.update(now, &self.sum, HeapBytes::of_process(), publish);
+            self.topics.update(now, &self.sum, HeapBytes::own(), publish);
         }
     }
 }
