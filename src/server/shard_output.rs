@@ -29,7 +29,7 @@ impl Shard {
     /// Hands what the core told other shards to the mesh. True: there was something.
     pub(super) fn send_mesh(&mut self) -> bool {
         let had_some = !self.effects.mesh.is_empty();
-        for (to, message) in self.effects.mesh.drain(..) {
+        for (to, message) in self.effects.mesh.drain() {
             self.port.send(to, Parcel::Core(message));
         }
         had_some

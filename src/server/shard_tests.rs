@@ -448,17 +448,28 @@ fn a_turn_accepts_a_portion_of_those_who_come() {
     assert_eq!(shards.shards[0].connections.len(), clients.len());
 }
 
+/// Fills the first shard's ring to its last slot: what is said in one turn takes one.
+fn fill_ring(shards: &mut Shards, publisher: &mut TcpStream, ring_slots: usize) {
+    publisher.set_nodelay(true).expect("a socket");
+    for _ in 0..ring_slots {
+        publisher.write_all(&publish(b't', 0)).expect("sent");
+        shards.turn(0);
+    }
+    assert!(!shards.shards[0].port.is_blocked());
+}
+
 #[test]
 fn nobody_has_an_answer_before_the_mesh_has_what_he_said() {
     let mut shards = Shards::new(2, 8);
     let (mut publisher, mut subscriber) = (shards.connect_to(0), shards.connect_to(1));
     shards.subscribe(&mut subscriber, b't', 0);
+    fill_ring(&mut shards, &mut publisher, 8);
     let packets: Vec<u8> = (1..=100).flat_map(|number| publish_once(b't', number)).collect();
     publisher.write_all(&packets).expect("sent");
     turns(&mut shards, 0, 10);
     assert!(shards.shards[0].port.is_blocked());
     assert!(is_silent(&publisher));
-    shards.read(&mut subscriber, 100 * 5);
+    shards.read(&mut subscriber, 8 * 9 + 100 * 5);
     shards.read(&mut publisher, 100 * 4);
 }
 
@@ -475,9 +486,7 @@ fn what_was_for_who_is_gone_reaches_nobody_else_though_it_had_to_wait_for_room()
     shards.subscribe(&mut near, b't', 0);
     shards.subscribe(&mut far, b't', 0);
     // The ring is full to its last slot, and the will is one more than it takes.
-    publisher.write_all(&publish(b't', 0).repeat(8)).expect("sent");
-    shards.turn(0);
-    assert!(!shards.shards[0].port.is_blocked());
+    fill_ring(&mut shards, &mut publisher, 8);
     drop(testator);
     drop(near);
     turns(&mut shards, 0, 2);
