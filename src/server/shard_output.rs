@@ -1,15 +1,11 @@
 //! What comes of a shard's inputs: bytes to clients, messages to other shards, connections that move or end, checks to
 //! be run, lines of the log.
 
-use std::rc::Rc;
-use std::sync::Arc;
-
 use super::log::log_event;
 use super::parcel::Parcel;
 use super::shard::{LINGERING_TOKEN, Shard};
-use crate::access::Check;
 use crate::base::{ConnId, Timestamp};
-use crate::broker::{CheckId, Input};
+use crate::broker::Input;
 
 /// Output beyond this is written before more is made, near enough: it is to leave the caches as bytes on their way.
 const OUTPUT_BYTES: u64 = 512 * 1024;
@@ -55,7 +51,7 @@ impl Shard {
         }
         self.drop_lost(now);
         for (check, question) in std::mem::take(&mut self.effects.checks) {
-            self.run_check(check, question);
+            self.checks.ask(check, question);
         }
         for conn in std::mem::take(&mut self.effects.resumed) {
             self.resume(conn);
@@ -161,18 +157,5 @@ impl Shard {
             connection.is_held = false;
             self.queue(conn);
         }
-    }
-
-    /// A verdict that takes long is found out on another thread.
-    fn run_check(&mut self, check: CheckId, question: Box<dyn Check>) {
-        let (checks, alarm) = (Rc::clone(&self.checks), Arc::clone(self.port.alarm()));
-        checks.running.set(checks.running.get() + 1);
-        glommio::spawn_local(async move {
-            let verdict = glommio::executor().spawn_blocking(move || question.run()).await;
-            checks.verdicts.borrow_mut().push((check, verdict));
-            checks.running.set(checks.running.get() - 1);
-            alarm.ring();
-        })
-        .detach();
     }
 }

@@ -3,15 +3,15 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use futures_lite::future::block_on;
-
+use super::checks::Checks;
 use super::clock::Clock;
+use super::command::{Command, ShardHandle};
 use super::config::Config;
 use super::doors::Doors;
-use super::shard::{Command, READ_BYTES_MAX, Shard, ShardParts};
+use super::shard::{READ_BYTES_MAX, Shard, ShardParts};
 use super::shard_input::ACCEPTS_PER_TURN;
 use crate::access::Open;
 use crate::base::{Millis, Refusal, ShardId};
@@ -27,7 +27,7 @@ struct Shards {
     address: SocketAddr,
     clock: Clock,
     doors: Arc<Doors>,
-    commands: Vec<Sender<Command>>,
+    handles: Vec<ShardHandle>,
 }
 
 impl Shards {
@@ -47,12 +47,13 @@ impl Shards {
         let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
         let address = listener.address().expect("an address");
         let mut listeners = vec![listener];
-        let mut commands = Vec::new();
+        let mut handles = Vec::new();
         let mut shards = Vec::new();
         for (index, port) in mesh::build(count, ring_slots).expect("a mesh").into_iter().enumerate() {
             let me = ShardId::new(index);
-            let (sender, receiver) = channel();
-            commands.push(sender);
+            let (commands, receiver) = channel();
+            let handle = ShardHandle { commands, alarm: Arc::clone(port.alarm()) };
+            handles.push(handle.clone());
             let parts = ShardParts {
                 me,
                 config: Arc::clone(&config),
@@ -61,13 +62,14 @@ impl Shards {
                 port,
                 doors: Arc::clone(&doors),
                 commands: receiver,
+                checks: Checks::start(me, handle).expect("a thread"),
                 clock,
             };
             let options = Options { shards: count, connections_max: 1_000, ..config.options() };
             let core = ShardCore::new(me, options, Box::new(Open), clock.now()).expect("valid options");
             shards.push(Shard::new(parts, core).expect("an epoll set"));
         }
-        Self { shards, address, clock, doors, commands }
+        Self { shards, address, clock, doors, handles }
     }
 
     /// True: there is more to do.
@@ -82,7 +84,7 @@ impl Shards {
     }
 
     fn drain(&mut self, index: usize) {
-        self.commands[index].send(Command::Drain).expect("the shard is there");
+        assert!(self.handles[index].tell(Command::Drain), "the shard is there");
     }
 
     fn turn_all(&mut self) {
@@ -396,7 +398,7 @@ fn who_was_too_slow_for_a_bound_goes_on_when_it_is_raised() {
     });
     assert!(sent < pings.len(), "all {sent} bytes went through");
     config.limits.output_bytes_max = 64 << 20;
-    shards.commands[0].send(Command::Configure(Arc::new(config))).expect("a shard");
+    assert!(shards.handles[0].tell(Command::Configure(Arc::new(config))), "a shard");
     let answers = shards.read(&mut client, sent / 2 * 2);
     assert_eq!(answers, [0xD0, 0].repeat(sent / 2));
 }
@@ -589,7 +591,7 @@ fn a_command_that_came_before_the_sleep_is_not_slept_over() {
     while shards.turn(0) {}
     shards.drain(0);
     let began = Instant::now();
-    block_on(shards.shards[0].wait(false));
+    shards.shards[0].wait(false);
     assert!(began.elapsed() < PATIENCE && shards.shards[0].stage.is_draining());
 }
 
