@@ -16,7 +16,6 @@ use super::config::Config;
 use super::doors::Doors;
 use super::shard::{Shard, ShardParts};
 use crate::access::Guard;
-use crate::base::ShardId;
 use crate::broker::{OptionError, Options, ShardCore};
 use crate::mesh;
 use crate::net::Listener;
@@ -88,7 +87,6 @@ impl Broker {
             let handle = ShardHandle { commands, alarm: Arc::clone(port.alarm()) };
             let checks = Checks::start(port.shard(), handle.clone());
             let parts = ShardParts {
-                me: ShardId::new(index),
                 config: Arc::clone(&config),
                 listeners,
                 port,
@@ -167,12 +165,12 @@ fn spawn(
     started: Sender<io::Result<()>>,
 ) -> Result<ExecutorJoinHandle<()>, StartError> {
     let builder = LocalExecutorBuilder::new(placement)
-        .name(&format!("shard-{}", parts.me.index()))
+        .name(&format!("shard-{}", parts.port.shard().index()))
         .ring_depth(RING_DEPTH)
         .io_memory(IO_MEMORY_BYTES)
         .preempt_timer(NEVER);
     let run = move || async move {
-        let core = ShardCore::new(parts.me, options, guard, parts.clock.now());
+        let core = ShardCore::new(parts.port.shard(), options, guard, parts.clock.now());
         match Shard::new(parts, core.expect("options that were looked at before")) {
             Ok(shard) => {
                 // Whoever does not wait for it any more has failed to start another one.

@@ -36,7 +36,6 @@ pub(super) const LINGERING_TOKEN: u64 = 3 << 32;
 
 /// What a shard begins with, made on the thread that starts it.
 pub(super) struct ShardParts {
-    pub(super) me: ShardId,
     pub(super) config: Arc<Config>,
     pub(super) listeners: Vec<Listener>,
     pub(super) port: Port<Parcel>,
@@ -61,8 +60,6 @@ pub(super) struct Traffic {
 }
 
 pub(super) struct Shard {
-    pub(super) me: ShardId,
-    pub(super) shards: usize,
     pub(super) config: Arc<Config>,
     pub(super) core: ShardCore,
     pub(super) effects: Effects,
@@ -109,16 +106,14 @@ pub(super) struct Shard {
 
 impl Shard {
     pub(super) fn new(parts: ShardParts, core: ShardCore) -> std::io::Result<Self> {
-        let ShardParts { me, config, listeners, port, doors, commands, checks, clock } = parts;
-        let (shards, poller) = (config.shards, Poller::new()?);
+        let ShardParts { config, listeners, port, doors, commands, checks, clock } = parts;
+        let (me, shards, poller) = (port.shard(), port.shards(), Poller::new()?);
         poller.add_source(port.alarm(), ALARM_TOKEN)?;
         for (index, listener) in listeners.iter().enumerate() {
             poller.add_source(listener, LISTENER_TOKEN | index as u64)?;
         }
         let listeners = listeners.into_iter().map(|listener| Listening { listener, has_more: false }).collect();
         Ok(Self {
-            me,
-            shards,
             config,
             core,
             effects: Effects::new(),

@@ -108,7 +108,7 @@ impl Shard {
         for event in self.effects.events.drain(..) {
             let conn = event.connection();
             let peer = conn.and_then(|conn| self.connections.get(conn)).map(|found| found.peer().into());
-            log_event(&event, peer, self.me);
+            log_event(&event, peer, self.port.shard());
         }
     }
 

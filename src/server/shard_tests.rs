@@ -55,7 +55,6 @@ impl Shards {
             let handle = ShardHandle { commands, alarm: Arc::clone(port.alarm()) };
             handles.push(handle.clone());
             let parts = ShardParts {
-                me,
                 config: Arc::clone(&config),
                 // Only the first one accepts; clients of others come to them through the mesh.
                 listeners: std::mem::take(&mut listeners),
