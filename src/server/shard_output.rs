@@ -31,18 +31,14 @@ impl Shard {
         had_some
     }
 
-    /// Does what the core asked for. What it says to other shards goes first: nobody may learn of a message before it
-    /// is where others will look for it. So while the mesh has no room, nothing else is done.
+    /// Does what the core asked for; nothing of it while the mesh has no room.
     pub(super) fn apply(&mut self, now: Timestamp) {
-        self.send_mesh();
-        self.port.flush();
-        if self.port.is_blocked() {
+        if !self.send_and_write() {
             return;
         }
         if !self.port.is_congested() {
             self.unstall();
         }
-        self.write_output();
         self.connections.release();
         self.log_events();
         self.move_connections();
@@ -61,13 +57,21 @@ impl Shard {
 
     /// Many wills at once may be more than a client's output has room for.
     fn write_if_much(&mut self, now: Timestamp) {
-        if self.has_much_to_write() {
-            self.send_mesh();
-            if !self.port.is_blocked() {
-                self.write_output();
-                self.tell_sent(now);
-            }
+        if self.has_much_to_write() && self.send_and_write() {
+            self.tell_sent(now);
         }
+    }
+
+    /// What the core says to other shards goes first: nobody may learn of a message before it is where others will look
+    /// for it. False: the mesh has no room, and so no output has left.
+    fn send_and_write(&mut self) -> bool {
+        self.send_mesh();
+        self.port.flush();
+        let has_room = !self.port.is_blocked();
+        if has_room {
+            self.write_output();
+        }
+        has_room
     }
 
     fn unstall(&mut self) {
