@@ -134,7 +134,9 @@ impl Shard {
     fn close(&mut self, now: Timestamp, conn: ConnId) {
         let Some(connection) = self.connections.take(conn) else { return };
         self.core.handle(now, Input::Closed { conn }, &mut self.effects);
-        let has_last_words = connection.was_written || connection.has_unsent();
+        // At a drain clients of 3.x are told nothing new, and may not have taken yet what they were told before.
+        let was_told = if self.stage.is_draining() { connection.was_ever_written } else { connection.was_written };
+        let has_last_words = was_told || connection.has_unsent();
         let token = |number| LINGERING_TOKEN | u64::from(number);
         if !has_last_words || !self.lingering.add(now, connection, &self.poller, token) {
             self.doors.leave(1);

@@ -14,10 +14,10 @@ use super::doors::Doors;
 use super::shard::{READ_BYTES_MAX, Shard, ShardParts};
 use super::shard_input::ACCEPTS_PER_TURN;
 use crate::access::Open;
-use crate::base::{Millis, Refusal, ShardId};
+use crate::base::{ConnId, Millis, Refusal, ShardId};
 use crate::broker::{Options, ShardCore};
 use crate::mesh;
-use crate::net::Listener;
+use crate::net::{Connection, Listener};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -613,6 +613,39 @@ fn a_shard_that_drains_listens_to_nobody() {
     shards.turn(1);
     assert!(shards.shards[1].connections.is_empty());
     assert!(!is_silent(&late));
+}
+
+/// Nothing is told to a client of 3.x: it was closed at once, and the reset took back what its kernel had no room for yet.
+#[test]
+fn what_a_client_has_not_taken_is_not_lost_in_a_drain_because_it_says_something() {
+    const PAYLOAD_BYTES: usize = 512 << 10;
+    let mut shards = Shards::new(1, 8);
+    let (mut reader, mut publisher) = (shards.connect("reader"), shards.connect("publisher"));
+    let _silent = TcpStream::connect(shards.address).expect("connected");
+    shards.subscribe(&mut reader, b't', 0);
+    let packet = [&[0x30, 0x83, 0x80, 0x20, 0, 1, b't'][..], &[b'x'; PAYLOAD_BYTES]].concat();
+    assert_eq!(flood(&mut publisher, &packet), packet.len());
+    while shards.shards[0].core.counters().publishes_sent == 0 {
+        shards.turn(0);
+    }
+    shards.turn(0);
+    let unsent =
+        (0..2).filter(|&conn| shards.shards[0].connections.get(ConnId(conn)).is_some_and(Connection::has_unsent));
+    assert_eq!(unsent.count(), 0, "more than the kernel takes");
+    reader.write_all(&[0xC0, 0]).expect("sent");
+    shards.drain(0);
+    turns(&mut shards, 0, 3);
+    assert!(shards.read(&mut reader, packet.len()) == packet);
+    reader.set_nonblocking(false).expect("a socket");
+    assert_eq!(reader.read(&mut [0]).expect("an end, and no reset"), 0);
+    // Who was never told anything has nothing to lose, and is not waited for.
+    assert_eq!(shards.shards[0].lingering.len(), 2);
+    drop((reader, publisher));
+    let began = Instant::now();
+    while !shards.shards[0].is_finished(shards.clock.now()) {
+        shards.turn(0);
+        assert!(began.elapsed() < PATIENCE);
+    }
 }
 
 /// A home of a shared group passes on what came in front of the word that ends it all.
