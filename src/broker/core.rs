@@ -420,12 +420,15 @@ impl ShardCore {
 
     fn on_mesh(&mut self, now: Timestamp, from: ShardId, message: MeshMessage, fx: &mut Effects) {
         match message {
-            MeshMessage::Publishes(batch) => batch.for_each(|draft, token| {
-                let then = token.map(|token| Completion::Reply(ReplyTo { shard: from, token }));
-                let mut join = Join::new(then);
-                self.fan_out(now, None, draft, &mut join, fx);
-                self.finish(now, join, fx);
-            }),
+            MeshMessage::Publishes(batch) => {
+                batch.for_each(|draft, token| {
+                    let then = token.map(|token| Completion::Reply(ReplyTo { shard: from, token }));
+                    let mut join = Join::new(then);
+                    self.fan_out(now, None, draft, &mut join, fx);
+                    self.finish(now, join, fx);
+                });
+                fx.mesh.reuse(batch);
+            }
             MeshMessage::Interest { filter, wanted, token } => self.on_interest(from, &filter, wanted, token, fx),
             MeshMessage::Retain { message, token } => {
                 let then = token.map(|token| Completion::Reply(ReplyTo { shard: from, token }));

@@ -72,6 +72,11 @@ impl PublishBatch {
         self.entries.push(Entry { header: *draft.header(), token, body });
     }
 
+    pub(super) fn clear(&mut self) {
+        self.entries.clear();
+        self.bodies.clear();
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.bodies.len() >= Self::BODY_BYTES_MAX || self.entries.len() >= Self::MESSAGES_MAX
     }

@@ -5,12 +5,17 @@ use super::mesh::{MeshMessage, PublishBatch, Token};
 use super::message::Draft;
 use crate::base::ShardId;
 
+/// Emptied batches that are kept to be filled again.
+const SPARE_MAX: usize = 8;
+
 #[derive(Debug, Default)]
 pub struct Outbox {
     messages: Vec<(ShardId, MeshMessage)>,
     /// Where batches are that may still grow. Only publishes stand behind them: anything else may be what a later publish
     /// must not overtake, whichever shard it is for.
     growing: Vec<(ShardId, usize)>,
+    /// What other shards sent, emptied: shards that talk to each other allocate nothing for it.
+    spare: Vec<Box<PublishBatch>>,
 }
 
 impl Outbox {
@@ -34,10 +39,17 @@ impl Outbox {
             }
             return;
         }
-        let mut batch = Box::<PublishBatch>::default();
+        let mut batch = self.spare.pop().unwrap_or_default();
         batch.push(draft, token);
         self.growing.push((to, self.messages.len()));
         self.messages.push((to, MeshMessage::Publishes(batch)));
+    }
+
+    pub(super) fn reuse(&mut self, mut batch: Box<PublishBatch>) {
+        if self.spare.len() < SPARE_MAX {
+            batch.clear();
+            self.spare.push(batch);
+        }
     }
 
     pub fn drain(&mut self) -> impl Iterator<Item = (ShardId, MeshMessage)> {
