@@ -78,6 +78,8 @@ pub struct Sample {
 pub struct Cost {
     /// Of this process, during the measurement.
     pub generator_cpu: Duration,
+    /// How long its thread could have run meanwhile and had no core, because others had it.
+    pub generator_waited: Duration,
     /// Where its process is known.
     pub broker: Option<BrokerCost>,
 }
@@ -133,6 +135,7 @@ impl Outcome {
                 .collect(),
             cost: Cost {
                 generator_cpu: Duration::from_secs(5),
+                generator_waited: Duration::from_secs(1),
                 broker: Some(BrokerCost {
                     connecting_cpu: Duration::from_millis(40),
                     messages_cpu: Duration::from_millis(2_500),

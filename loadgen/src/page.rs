@@ -26,8 +26,9 @@ fn write_page(html: &mut String, summaries: &[Summary]) -> fmt::Result {
     writeln!(html, r#"<meta name="viewport" content="width=device-width,initial-scale=1">"#)?;
     writeln!(html, r#"<meta name="color-scheme" content="light dark"><style>{STYLE}</style></head><body><main>"#)?;
     if summaries.len() != 1 {
-        writeln!(html, "<header><h1>{title}</h1><p>{} runs, measured by thrum-loadgen</p></header>", summaries.len())?;
+        writeln!(html, "<section><h1>{title}</h1><p>{} runs</p>", summaries.len())?;
         write_overview(html, summaries)?;
+        writeln!(html, "</section>")?;
     }
     for (number, summary) in summaries.iter().enumerate() {
         write_run(html, number, summary)?;
@@ -39,23 +40,32 @@ fn write_page(html: &mut String, summaries: &[Summary]) -> fmt::Result {
 fn write_overview(html: &mut String, summaries: &[Summary]) -> fmt::Result {
     let heads =
         ["run", "messages/s", "p50", "p99", "p99.9", "max", "CPU/message", "CPU/connect", "bytes/connection", "lost"];
-    write!(html, r#"<section><div class="scroll"><table><thead><tr>"#)?;
+    write!(html, r#"<div class="scroll"><table><thead><tr>"#)?;
     heads.iter().try_for_each(|head| write!(html, "<th>{head}</th>"))?;
     writeln!(html, "</tr></thead><tbody>")?;
     for (number, summary) in summaries.iter().enumerate() {
-        let name = Escaped(&summary.scenario);
-        write!(html, r##"<tr><th><a href="#run{number}">{name}</a> {}</th>"##, verdict(summary))?;
+        let name = name(summary);
+        write!(html, r##"<tr><th><a href="#run{number}">{}</a> {}</th>"##, Escaped(&name), verdict(summary))?;
         cells(summary).iter().try_for_each(|cell| write!(html, "<td>{}</td>", Escaped(cell)))?;
         writeln!(html, "</tr>")?;
     }
     writeln!(html, "</tbody></table></div>")?;
-    let curves: Vec<_> = summaries.iter().filter(|summary| !summary.latency_curve.is_empty()).collect();
+    let curves = summaries.iter().filter(|summary| !summary.latency_curve.is_empty());
+    let curves: Vec<_> = curves.map(|summary| (name(summary), tail(summary))).collect();
     write!(html, r#"<div class="plots">"#)?;
     for part in curves.chunks(SERIES_MAX) {
-        let series = part.iter().map(|summary| Series { name: &summary.scenario, points: tail(summary) });
+        let series = part.iter().map(|(name, points)| Series { name, points: points.clone() });
         write_plot(html, &latency_plot(series.collect()))?;
     }
-    writeln!(html, "</div></section>")
+    writeln!(html, "</div>")
+}
+
+/// What tells a run from its neighbours.
+fn name(summary: &Summary) -> String {
+    match summary.has_messages() {
+        true => format!("{}, QoS {}", summary.scenario, summary.qos),
+        false => summary.scenario.clone(),
+    }
 }
 
 /// What the overview's columns say of a run; nothing where there is nothing to say.
@@ -91,14 +101,13 @@ fn write_run(html: &mut String, number: usize, summary: &Summary) -> fmt::Result
         write_plot(html, &latency_plot(vec![Series { name: "latency", points: tail(summary) }]))?;
     }
     plots_over_time(&summary.samples).iter().try_for_each(|plot| write_plot(html, plot))?;
-    writeln!(html, "</div>")?;
     write_tables(html, summary)?;
-    writeln!(html, "</section>")
+    writeln!(html, "</div></section>")
 }
 
 /// In a word and a colour.
 fn verdict(summary: &Summary) -> &'static str {
-    match (summary.is_kept, summary.breaches().is_empty()) {
+    match (summary.is_kept, summary.broken == 0) {
         (true, _) => r#"<span class="verdict good">QoS kept</span>"#,
         (false, false) => r#"<span class="verdict bad">QoS broken</span>"#,
         (false, true) => r#"<span class="verdict bad">failed</span>"#,
@@ -125,14 +134,14 @@ fn write_tiles(html: &mut String, summary: &Summary) -> fmt::Result {
 }
 
 fn write_tables(html: &mut String, summary: &Summary) -> fmt::Result {
-    write!(html, r#"<div class="scroll"><table><tbody>"#)?;
+    write!(html, r#"<div><div class="scroll"><table><tbody>"#)?;
     for (what, words) in rows(summary) {
         write!(html, r#"<tr><th>{what}</th><td class="words">{}</td></tr>"#, Escaped(&words))?;
     }
     writeln!(html, "</tbody></table></div>")?;
     let latencies = latencies(summary);
     if latencies.is_empty() {
-        return Ok(());
+        return writeln!(html, "</div>");
     }
     write!(html, r#"<div class="scroll"><table><thead><tr><th></th><th>p50</th><th>p90</th><th>p99</th>"#)?;
     write!(html, "<th>p99.9</th><th>max</th></tr></thead><tbody>")?;
@@ -141,7 +150,7 @@ fn write_tables(html: &mut String, summary: &Summary) -> fmt::Result {
         [p50, p90, p99, p999, max].iter().try_for_each(|it| write!(html, "<td>{}</td>", micros(*it)))?;
         write!(html, "</tr>")?;
     }
-    writeln!(html, "</tbody></table></div>")
+    writeln!(html, "</tbody></table></div></div>")
 }
 
 /// With its title, and what its lines are where they are several.
@@ -170,7 +179,7 @@ fn latency_plot(series: Vec<Series<'_>>) -> Plot<'_> {
     Plot {
         title: "Latency by percentile",
         x: Axis { name: "percentile of messages", scale: Scale::Log, words: |rarity| percentile(rarity) },
-        y: Axis { name: "latency", scale: Scale::Log, words: micros },
+        y: Axis { name: "latency", scale: Scale::Log, words: |time| trimmed(micros(time)) },
         series,
     }
 }
@@ -183,12 +192,25 @@ fn percentile(rarity: f64) -> String {
     format!("{share:.decimals$} %")
 }
 
+/// A figure on an axis, which is round.
+fn trimmed(words: String) -> String {
+    match words.split_once(' ') {
+        Some((figure, unit)) if figure.contains('.') => {
+            format!("{} {unit}", figure.trim_end_matches('0').trim_end_matches('.'))
+        }
+        _ => words,
+    }
+}
+
 fn plots_over_time(samples: &[Point]) -> Vec<Plot<'_>> {
-    let x =
-        Axis { name: "seconds of the measurement", scale: Scale::Linear, words: |secs| format!("{} s", digits(secs)) };
+    let x = Axis {
+        name: "seconds of the measurement",
+        scale: Scale::Linear,
+        words: |secs| ((secs * 1e3).round() / 1e3).to_string(),
+    };
     let line =
         |name, of: fn(&Point) -> f64| Series { name, points: samples.iter().map(|it| (it.at_secs, of(it))).collect() };
-    let rate = |name| Axis { name, scale: Scale::Linear, words: short };
+    let rate = |name| Axis { name, scale: Scale::Linear, words: |rate| trimmed(short(rate)) };
     let messages = Plot {
         title: "Messages over time",
         x,
@@ -198,7 +220,7 @@ fn plots_over_time(samples: &[Point]) -> Vec<Plot<'_>> {
     let latency = Plot {
         title: "Latency over time",
         x,
-        y: Axis { name: "latency", scale: Scale::Log, words: micros },
+        y: Axis { name: "latency", scale: Scale::Log, words: |time| trimmed(micros(time)) },
         series: vec![line("p50", |it| it.p50_micros), line("p99", |it| it.p99_micros), line("max", |it| it.max_micros)],
     };
     let connects = Plot {
@@ -249,7 +271,7 @@ mod tests {
         assert_self_contained(&html);
         assert_eq!((html.matches("<section").count(), html.matches("<svg").count()), (3, 7));
         assert!(html.contains(r##"<a href="#run1">"##) && html.contains(r#"<section id="run1">"#));
-        assert!(html.contains("QoS broken") && html.contains("lost 3: QoS 1 allows none"));
+        assert!(html.contains("QoS broken") && html.contains("3 of the faults break what QoS 1 promises"));
         // No more lines in a plot than there are colours.
         assert_eq!(page(&vec![runs[0].clone(); 9]).matches("<svg").count(), 2 + 9 * 3);
     }
@@ -276,6 +298,12 @@ mod tests {
             assert_self_contained(&html);
             assert!(html.contains("&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&#39;&amp;"));
         }
+    }
+
+    #[test]
+    fn figures_on_an_axis_have_no_digits_that_say_nothing() {
+        let cases = [("10.0 ms", "10 ms"), ("5.00 us", "5 us"), ("100 k", "100 k"), ("2.50 k", "2.5 k"), ("0", "0")];
+        cases.iter().for_each(|&(words, expected)| assert_eq!(trimmed(words.into()), expected));
     }
 
     #[test]

@@ -7,12 +7,12 @@ const HEIGHT: f64 = 320.0;
 
 /// Room for the axes' figures and names.
 const LEFT: f64 = 76.0;
-const RIGHT: f64 = 18.0;
+const RIGHT: f64 = 34.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 52.0;
 
 /// Figures on an axis at most.
-const TICKS_MAX: usize = 7;
+const TICKS_MAX: usize = 8;
 
 /// Points of a line that tell their figures under the mouse.
 const TOLD_POINTS_MAX: usize = 100;
@@ -111,7 +111,7 @@ impl<'a> Laid<'a> {
             Scale::Log if figure > 0.0 => (figure / figures.0).ln() / (figures.1 / figures.0).ln(),
             Scale::Log => f64::NAN,
         };
-        share.is_finite().then(|| places.0 + share * (places.1 - places.0))
+        share.is_finite().then_some(places.0 + share * (places.1 - places.0))
     }
 
     /// Round figures on it.

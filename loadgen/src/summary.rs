@@ -1,8 +1,10 @@
 //! The figures of a run: what is printed, kept and compared. Each of them is finite, so that it outlives JSON.
 
+use std::time::Duration;
+
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
-use thrum::mqtt::Version;
+use thrum::mqtt::{QoS, Version};
 
 use crate::ledger::Faults;
 use crate::outcome::{Outcome, Sample};
@@ -35,6 +37,9 @@ pub struct Summary {
     pub duplicated: u64,
     pub out_of_order: u64,
     pub wrong_payload: u64,
+    /// Those of the faults that the QoS does not allow.
+    #[serde(default)]
+    pub broken: u64,
     /// Deliveries in the measurement.
     pub messages_per_sec: f64,
     /// From when a message was to be sent to when it came; of those that came after the warm-up.
@@ -51,6 +56,9 @@ pub struct Summary {
     pub late: u64,
     /// Share of a core that the generator used.
     pub generator_busy: f64,
+    /// Share of the time that it could have used one and had none, because others had it.
+    #[serde(default)]
+    pub generator_waited: f64,
     /// Why the figures may be the generator's and not the broker's, in words.
     pub own_limit: Option<String>,
     pub broker: Option<BrokerFigures>,
@@ -74,6 +82,7 @@ pub struct BrokerFigures {
     /// Of its processor, for a delivery.
     pub micros_per_message: Option<f64>,
     pub micros_per_connect: Option<f64>,
+    /// Nothing is known where its memory did not grow: what connections before these freed was used again.
     pub bytes_per_connection: Option<f64>,
     /// What its memory grew by while all of them connected: kernels count it in pages, allocators in larger parts.
     #[serde(default)]
@@ -120,30 +129,27 @@ impl Summary {
             duplicated: faults.duplicated,
             out_of_order: faults.out_of_order,
             wrong_payload: faults.wrong_payload,
+            broken: broken(outcome),
             messages_per_sec: rate(messages.received_in_span, span.as_secs_f64()),
             latency_micros: Percentiles::of(&messages.latency),
             latency_count: messages.latency.len(),
             latency_curve: curve(&messages.latency),
             is_paced: messages.is_paced,
             late: messages.late,
-            generator_busy: generator_busy(outcome),
+            generator_busy: share(cost.generator_cpu, *span),
+            generator_waited: share(cost.generator_waited, *span),
             own_limit: own_limit(outcome),
             broker: cost.broker.map(|broker| BrokerFigures {
                 micros_per_message: each(broker.messages_cpu.as_secs_f64() * 1e6, messages.received),
                 micros_per_connect: each(broker.connecting_cpu.as_secs_f64() * 1e6, connects.count),
-                bytes_per_connection: each(broker.connecting_bytes as f64, outcome.clients as u64),
+                bytes_per_connection: each(broker.connecting_bytes as f64, outcome.clients as u64)
+                    .filter(|_| broker.connecting_bytes > 0),
                 connecting_bytes: broker.connecting_bytes,
             }),
-            is_kept: breaches(outcome.qos as u8, faults).is_empty() && outcome.failures.is_empty(),
+            is_kept: broken(outcome) == 0 && outcome.failures.is_empty(),
             failures: outcome.failures.clone(),
             samples: outcome.samples.iter().map(Point::of).collect(),
         }
-    }
-
-    /// What the broker did that the QoS does not allow, in words.
-    pub fn breaches(&self) -> Vec<String> {
-        let Self { lost, duplicated, out_of_order, wrong_payload, .. } = *self;
-        breaches(self.qos, &Faults { lost, duplicated, out_of_order, wrong_payload })
     }
 
     /// Whether it was about messages at all, and not about connections alone.
@@ -197,43 +203,36 @@ fn curve(histogram: &Histogram<u64>) -> Vec<(f64, f64)> {
     shares.into_iter().zip(micros).collect()
 }
 
-fn generator_busy(outcome: &Outcome) -> f64 {
-    let secs = outcome.span.as_secs_f64();
-    if secs > 0.0 { outcome.cost.generator_cpu.as_secs_f64() / secs } else { 0.0 }
+fn share(part: Duration, whole: Duration) -> f64 {
+    if whole > Duration::ZERO { part.as_secs_f64() / whole.as_secs_f64() } else { 0.0 }
 }
 
 /// A generator that sends at a rate spins, and is always busy; that it was late shows that it did not keep up.
 fn own_limit(outcome: &Outcome) -> Option<String> {
-    let messages = &outcome.messages;
+    let Outcome { messages, cost, span, .. } = outcome;
     if messages.is_paced {
         let late = messages.late as f64 / messages.sent.max(1) as f64;
         return (late > LATE_SHARE)
             .then(|| format!("the generator sent {:.1} % of its messages more than 1 ms late", late * 100.0));
     }
-    let busy = generator_busy(outcome);
-    (busy > BUSY_SHARE).then(|| format!("the generator was busy for {:.0} % of the time", busy * 100.0))
+    let (busy, waited) = (share(cost.generator_cpu, *span), share(cost.generator_waited, *span));
+    let words = match waited {
+        ..0.01 => String::new(),
+        _ => format!(", and waited for a core that others had for {:.0} %", waited * 100.0),
+    };
+    (busy + waited > BUSY_SHARE).then(|| format!("the generator was busy for {:.0} % of the time{words}", busy * 100.0))
 }
 
 /// Nothing may be lost above QoS 0, nothing come twice but at QoS 1, and all of it comes in order and as it was sent.
-fn breaches(qos: u8, faults: &Faults) -> Vec<String> {
-    let Faults { lost, duplicated, out_of_order, wrong_payload } = *faults;
-    [
-        (lost, qos > 0, format!("lost {lost}: QoS {qos} allows none")),
-        (duplicated, qos != 1, format!("duplicated {duplicated}: QoS {qos} allows none")),
-        (out_of_order, true, format!("out of order {out_of_order}: a topic's messages keep their order")),
-        (wrong_payload, true, format!("wrong payload {wrong_payload}: none is to be changed")),
-    ]
-    .into_iter()
-    .filter_map(|(count, is_breach, words)| (is_breach && count > 0).then_some(words))
-    .collect()
+fn broken(outcome: &Outcome) -> u64 {
+    let Faults { lost, duplicated, out_of_order, wrong_payload } = outcome.messages.faults;
+    let lost = if outcome.qos == QoS::AtMostOnce { 0 } else { lost };
+    let duplicated = if outcome.qos == QoS::AtLeastOnce { 0 } else { duplicated };
+    lost + duplicated + out_of_order + wrong_payload
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use thrum::mqtt::QoS;
-
     use super::*;
     use crate::outcome::{BrokerCost, Connects, Cost, Messages, histogram};
 
@@ -362,13 +361,15 @@ mod tests {
     }
 
     #[test]
-    fn a_busy_generator_is_the_limit_of_a_closed_loop() {
-        let limit = |busy_secs| {
-            summary(|outcome| outcome.cost = Cost { generator_cpu: Duration::from_secs(busy_secs), broker: None })
-                .own_limit
+    fn a_generator_without_an_idle_moment_is_the_limit_of_a_closed_loop() {
+        let limit = |busy_secs, waited_secs| {
+            let (generator_cpu, generator_waited) = (Duration::from_secs(busy_secs), Duration::from_secs(waited_secs));
+            summary(|outcome| outcome.cost = Cost { generator_cpu, generator_waited, broker: None }).own_limit
         };
-        assert_eq!(limit(9), None);
-        assert_eq!(limit(10).as_deref(), Some("the generator was busy for 100 % of the time"));
+        assert_eq!((limit(9, 0), limit(4, 5)), (None, None));
+        assert_eq!(limit(10, 0).as_deref(), Some("the generator was busy for 100 % of the time"));
+        let words = "the generator was busy for 40 % of the time, and waited for a core that others had for 60 %";
+        assert_eq!(limit(4, 6).as_deref(), Some(words));
     }
 
     #[test]
@@ -398,7 +399,7 @@ mod tests {
         for (faults, expected) in faults {
             let kept = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce].map(|qos| {
                 let summary = summary(|outcome| (outcome.qos, outcome.messages.faults) = (qos, faults));
-                assert_eq!(summary.is_kept, summary.breaches().is_empty());
+                assert_eq!(summary.is_kept, summary.broken == 0);
                 summary.is_kept
             });
             assert_eq!(kept, expected, "{faults:?}");
@@ -408,17 +409,23 @@ mod tests {
     #[test]
     fn a_failure_is_no_breach_of_the_qos_and_yet_nothing_kept() {
         let failed = summary(|outcome| outcome.failures.push("the broker closed a connection".into()));
-        assert_eq!((failed.is_kept, failed.breaches()), (false, Vec::new()));
+        assert_eq!((failed.is_kept, failed.broken), (false, 0));
     }
 
     #[test]
-    fn breaches_are_told_with_their_counts() {
+    fn all_faults_that_break_the_qos_are_counted() {
         let broken = summary(|outcome| {
-            outcome.qos = QoS::ExactlyOnce;
-            outcome.messages.faults = Faults { lost: 3, duplicated: 2, out_of_order: 0, wrong_payload: 1 };
+            outcome.qos = QoS::AtLeastOnce;
+            outcome.messages.faults = Faults { lost: 3, duplicated: 20, out_of_order: 4, wrong_payload: 1 };
         });
-        let words =
-            ["lost 3: QoS 2 allows none", "duplicated 2: QoS 2 allows none", "wrong payload 1: none is to be changed"];
-        assert_eq!(broken.breaches(), words);
+        assert_eq!(broken.broken, 8);
+    }
+
+    #[test]
+    fn memory_that_did_not_grow_says_nothing_of_a_connection() {
+        let reused = summary(|outcome| {
+            outcome.cost.broker = Some(BrokerCost { connecting_bytes: 0, ..outcome.cost.broker.expect("one") });
+        });
+        assert_eq!(reused.broker.expect("its figures").bytes_per_connection, None);
     }
 }

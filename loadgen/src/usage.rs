@@ -1,5 +1,6 @@
 //! What a process costs, as the kernel counts it.
 
+use std::fs;
 use std::time::Duration;
 
 use nix::time::clock_getcpuclockid;
@@ -27,8 +28,20 @@ impl Usage {
     }
 }
 
+/// How long this thread could have run and had no core.
+pub fn own_wait() -> Duration {
+    // Nanoseconds on a core, nanoseconds waiting for one, and how often it had one.
+    let wait = fs::read_to_string("/proc/thread-self/schedstat")
+        .ok()
+        .and_then(|times| times.split_whitespace().nth(1)?.parse().ok());
+    Duration::from_nanos(wait.unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
+    use std::thread;
+    use std::time::Instant;
+
     use super::*;
 
     #[test]
@@ -37,5 +50,21 @@ mod tests {
         while Usage::own().cpu < before.cpu + Duration::from_millis(20) {}
         assert!(before.resident_bytes > 100_000);
         assert!(Usage::of(0).is_none() && Usage::of(u32::MAX).is_none());
+    }
+
+    #[test]
+    fn a_thread_waits_for_a_core_that_another_one_has() {
+        let core = core_affinity::get_core_ids().expect("cores")[0];
+        let has_no_core = || {
+            core_affinity::set_for_current(core);
+            let before = own_wait();
+            let until = Instant::now() + Duration::from_millis(200);
+            while Instant::now() < until {}
+            own_wait() - before
+        };
+        let waits = thread::scope(|scope| {
+            [scope.spawn(has_no_core), scope.spawn(has_no_core)].map(|thread| thread.join().expect("no panic"))
+        });
+        assert!(waits.iter().sum::<Duration>() > Duration::from_millis(100), "{waits:?}");
     }
 }

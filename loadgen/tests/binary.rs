@@ -113,7 +113,7 @@ fn what_is_lost_is_a_failure_where_the_qos_allows_no_loss() {
     let table = text(&stdout);
     assert_eq!((status.code(), text(&stderr)), (Some(1), ""), "{table}");
     assert!(table.contains("64 sent, 0 received of 64 due") && table.contains("lost 64 (100 %)"), "{table}");
-    assert!(table.contains("BROKEN: lost 64: QoS 1 allows none"), "{table}");
+    assert!(table.contains("BROKEN: 64 of the faults break what QoS 1 promises"), "{table}");
     let allowed = run(loser, &["--qos", "0", "--window", "64"]);
     let table = text(&allowed.stdout);
     assert_eq!(allowed.status.code(), Some(0), "{table}");
