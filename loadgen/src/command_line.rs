@@ -7,14 +7,20 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use thrum::mqtt::{QoS, Version};
 
 use crate::engine::Load;
+use crate::output::Destinations;
 use crate::plan::Plan;
+
+const EXIT_STATUS: &str = "Exit status: 0 when the broker kept what the QoS promises, 1 when it did not or the run was cut \
+short, 2 for a wrong command line, 3 when the run could not be made.";
 
 /// Measures MQTT brokers: throughput, latency, and what was lost, duplicated or came in the wrong order.
 #[derive(Debug, Parser)]
-#[command(name = "thrum-loadgen", version)]
+#[command(name = "thrum-loadgen", version, after_help = EXIT_STATUS)]
 pub struct CommandLine {
     #[command(subcommand)]
     pub scenario: Scenario,
+    #[command(flatten)]
+    pub to: Destinations,
 }
 
 #[derive(Debug, Subcommand)]
