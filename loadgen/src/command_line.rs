@@ -8,13 +8,22 @@ use thrum::mqtt::{QoS, Version};
 
 use crate::engine::Load;
 use crate::plan::Plan;
+use crate::relay;
 
 /// Measures MQTT brokers: throughput, latency, and what was lost, duplicated or came in the wrong order.
 #[derive(Debug, Parser)]
 #[command(name = "thrum-loadgen", version)]
 pub struct CommandLine {
     #[command(subcommand)]
-    pub scenario: Scenario,
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    #[command(flatten)]
+    Measure(Scenario),
+    /// A relay that does nothing, to measure in a broker's place: the ceiling of the machine
+    Relay(relay::Options),
 }
 
 #[derive(Debug, Subcommand)]

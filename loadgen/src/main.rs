@@ -5,17 +5,20 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use glommio::{LocalExecutorBuilder, Placement};
-use thrum_loadgen::command_line::{CommandLine, Scenario};
-use thrum_loadgen::engine;
+use thrum_loadgen::command_line::{Command, CommandLine, Scenario};
 use thrum_loadgen::report::Table;
 use thrum_loadgen::summary::Summary;
+use thrum_loadgen::{engine, relay};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let command_line = CommandLine::parse();
-    let placement = command_line.scenario.options().core.map_or(Placement::Unbound, Placement::Fixed);
+    let scenario = match CommandLine::parse().command {
+        Command::Measure(scenario) => scenario,
+        Command::Relay(options) => return ended(relay::run(&options)),
+    };
+    let placement = scenario.options().core.map_or(Placement::Unbound, Placement::Fixed);
     let executor = match LocalExecutorBuilder::new(placement).io_memory(0).make() {
         Ok(executor) => executor,
         Err(error) => {
@@ -23,7 +26,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match executor.run(async move { measure(&command_line.scenario) }) {
+    match executor.run(async move { measure(&scenario) }) {
         Ok(summary) if summary.is_kept => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error) => {
@@ -31,6 +34,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn ended(result: io::Result<()>) -> ExitCode {
+    if let Err(error) = result {
+        eprintln!("{error}");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
 }
 
 fn measure(scenario: &Scenario) -> io::Result<Summary> {
