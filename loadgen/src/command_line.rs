@@ -1,6 +1,7 @@
 //! What can be asked for on the command line.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -8,7 +9,7 @@ use thrum::mqtt::{QoS, Version};
 
 use crate::engine::Load;
 use crate::plan::Plan;
-use crate::relay;
+use crate::{compare, relay};
 
 /// Measures MQTT brokers: throughput, latency, and what was lost, duplicated or came in the wrong order.
 #[derive(Debug, Parser)]
@@ -22,6 +23,8 @@ pub struct CommandLine {
 pub enum Command {
     #[command(flatten)]
     Measure(Scenario),
+    /// Brokers side by side, in the same scenarios
+    Compare(compare::Options),
     /// A relay that does nothing, to measure in a broker's place: the ceiling of the machine
     Relay(relay::Options),
 }
@@ -126,6 +129,9 @@ pub struct Options {
     /// Core to run on
     #[arg(long)]
     pub core: Option<usize>,
+    /// Write the figures as a line of JSON; - is the standard output
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
 }
 
 impl Options {

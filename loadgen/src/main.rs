@@ -1,5 +1,6 @@
 //! Measures MQTT brokers.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -8,7 +9,7 @@ use glommio::{LocalExecutorBuilder, Placement};
 use thrum_loadgen::command_line::{Command, CommandLine, Scenario};
 use thrum_loadgen::report::Table;
 use thrum_loadgen::summary::Summary;
-use thrum_loadgen::{engine, relay};
+use thrum_loadgen::{compare, engine, relay};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -16,7 +17,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let scenario = match CommandLine::parse().command {
         Command::Measure(scenario) => scenario,
-        Command::Relay(options) => return ended(relay::run(&options)),
+        Command::Compare(options) => return ended(compare::run(&options)),
+        Command::Relay(options) => return ended(relay::run(&options).map(|()| true)),
     };
     let placement = scenario.options().core.map_or(Placement::Unbound, Placement::Fixed);
     let executor = match LocalExecutorBuilder::new(placement).io_memory(0).make() {
@@ -36,16 +38,23 @@ fn main() -> ExitCode {
     }
 }
 
-fn ended(result: io::Result<()>) -> ExitCode {
-    if let Err(error) = result {
-        eprintln!("{error}");
-        return ExitCode::FAILURE;
+fn ended(result: Result<bool, impl Display>) -> ExitCode {
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
     }
-    ExitCode::SUCCESS
 }
 
 fn measure(scenario: &Scenario) -> io::Result<Summary> {
     let summary = Summary::of(&engine::run(&scenario.plan(), &scenario.options().load(), |_| {})?);
-    write!(io::stdout(), "{}", Table(&summary))?;
+    match &scenario.options().json {
+        Some(path) if path.as_os_str() == "-" => writeln!(io::stdout(), "{}", serde_json::to_string(&summary)?)?,
+        Some(path) => std::fs::write(path, serde_json::to_string(&summary)? + "\n")?,
+        None => write!(io::stdout(), "{}", Table(&summary))?,
+    }
     Ok(summary)
 }

@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn a_publish_goes_as_it_is_to_whoever_subscribed_to_its_topic_or_its_level() {
         let mut switch = Switch::default();
-        let [exact, level, other] = ["a/b", "a/+", "a"].map(|filter| connected(&mut switch, Some(filter)));
+        let [exact, level, _] = ["a/b", "a/+", "a"].map(|filter| connected(&mut switch, Some(filter)));
         let publisher = connected(&mut switch, None);
         let publish = b"\x34\x07\0\x03a/b\x01\x02";
         assert_eq!(switch.receive(publisher, &publish[..5]).unwrap(), 0);
@@ -262,7 +262,6 @@ mod tests {
         switch.receive(publisher, b"\x30\x05\0\x03a/b").unwrap();
         assert_eq!(received(&mut switch), [(level, b"\x30\x05\0\x03a/b".to_vec())]);
         assert_eq!(switch.open(), exact);
-        let _ = other;
     }
 
     #[test]
