@@ -98,14 +98,12 @@ pub fn run(options: &Options) -> Result<bool, String> {
     let base = peers.iter().find(|peer| peer.name == options.base).unwrap_or(&peers[0]).name.clone();
     let mut bench = Bench { options, own, peers, is_over, entries: Vec::new() };
     bench.prepare(&known);
-    for round in 0..options.rounds {
-        for scenario in 0..known.len() {
-            bench.take_turns(round, scenario)?;
-        }
+    let ended = bench.take_all_turns(known.len());
+    let comparison = Comparison { base, entries: bench.entries, skipped };
+    if comparison.rounds() > 0 || ended.is_ok() {
+        write(options, &comparison).map_err(|error| format!("the results cannot be written: {error}"))?;
     }
-    let comparison = Comparison { base, rounds: options.rounds, entries: bench.entries, skipped };
-    write(options, &comparison).map_err(|error| format!("the results cannot be written: {error}"))?;
-    Ok(comparison.is_clean())
+    ended.map(|()| comparison.is_clean())
 }
 
 fn known_peers(options: &Options, own: &Path) -> Result<Vec<Peer>, String> {
@@ -196,6 +194,16 @@ impl Bench<'_> {
         }
     }
 
+    /// What was measured before an error stays.
+    fn take_all_turns(&mut self, scenarios: usize) -> Result<(), String> {
+        for round in 0..self.options.rounds {
+            for scenario in 0..scenarios {
+                self.take_turns(round, scenario)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Who was first is last the next time.
     fn take_turns(&mut self, round: usize, scenario: usize) -> Result<(), String> {
         let count = self.peers.len();
@@ -219,9 +227,15 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// An error ends the comparison; what is the broker's own failure is part of the result.
+    /// An error ends the comparison; what is the broker's own failure is part of the result, but not that it never starts.
     fn turn(&self, peer: &Peer, scenario: &Scenario) -> Result<Turn, String> {
-        let mut broker = BrokerProcess::start(peer, self.options.broker_core, &self.is_over)?;
+        let mut broker = match BrokerProcess::start(peer, self.options.broker_core, &self.is_over) {
+            Ok(broker) => broker,
+            Err(error) if self.has_started(peer) && !self.is_over.load(Ordering::Relaxed) => {
+                return Ok(Turn::failed(error));
+            }
+            Err(error) => return Err(error),
+        };
         let before = self.cores_used(&broker);
         let summary = self.measure(&broker, scenario)?;
         let after = self.cores_used(&broker);
@@ -232,6 +246,10 @@ impl Bench<'_> {
             Ok(summary) => Turn::of(&summary, scenario.subject, before.foreign_share(&after)),
             Err(error) => Turn::failed(error),
         })
+    }
+
+    fn has_started(&self, peer: &Peer) -> bool {
+        self.entries.iter().any(|entry| entry.broker == peer.name && !entry.turns.is_empty())
     }
 
     fn cores_used(&self, broker: &BrokerProcess) -> CoresUsed {

@@ -108,7 +108,6 @@ pub struct Entry {
 pub struct Comparison {
     /// The broker that the others are measured by.
     pub base: String,
-    pub rounds: usize,
     /// Scenario by scenario.
     pub entries: Vec<Entry>,
     /// Scenarios that were not run, and why.
@@ -172,6 +171,11 @@ impl Comparison {
     /// No measurement failed, and no message went wrong.
     pub fn is_clean(&self) -> bool {
         self.entries.iter().all(|entry| entry.faults().is_empty())
+    }
+
+    /// Those that were begun.
+    pub fn rounds(&self) -> usize {
+        self.entries.iter().map(|entry| entry.turns.len()).max().unwrap_or(0)
     }
 
     fn base_of(&self, entry: &Entry) -> Option<&Entry> {
@@ -239,7 +243,8 @@ impl fmt::Display for Comparison {
             f,
             "Medians of {} rounds (lowest..highest). Times better: than {} in the same round; more a second, or less of \
              the rest.",
-            self.rounds, self.base
+            self.rounds(),
+            self.base
         )?;
         if self.entries.iter().any(Entry::generator_was_limit) {
             writeln!(
@@ -327,7 +332,7 @@ mod tests {
         let base = vec![rate(1e5, 10.0), rate(5e4, 12.0), rate(9e4, 9.0)];
         let skipped = vec![(Scenario::named("churn").unwrap(), "not there".into())];
         let entries = vec![entry("mosquitto", base), entry("thrum", thrum)];
-        Comparison { base: "mosquitto".into(), rounds: 3, entries, skipped }
+        Comparison { base: "mosquitto".into(), entries, skipped }
     }
 
     #[test]

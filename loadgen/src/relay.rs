@@ -28,8 +28,9 @@ const OUTPUT_BYTES: usize = 512 * 1024;
 const RING_DEPTH: usize = 4_096;
 const IO_MEMORY_BYTES: usize = 64 * 1024;
 
-/// Tasks give way to each other so often; where there is one task only, it need not.
-const PREEMPT: Duration = Duration::from_millis(1);
+/// As in the broker: an executor whose timer has run out may go to sleep with a task ready (glommio 0.9). With 1 ms the
+/// glommio driver on a busy machine stood still, with messages unread. A client's window bounds how long its task can
+/// keep the others waiting.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 const LISTENER_TOKEN: u64 = 1 << 32;
@@ -63,7 +64,7 @@ pub fn run(options: &Options) -> io::Result<()> {
     let executor = LocalExecutorBuilder::new(core.map_or(Placement::Unbound, Placement::Fixed))
         .ring_depth(RING_DEPTH)
         .io_memory(IO_MEMORY_BYTES)
-        .preempt_timer(if driver == Driver::Glommio { PREEMPT } else { NEVER })
+        .preempt_timer(NEVER)
         .make()
         .map_err(|error| io::Error::other(error.to_string()))?;
     executor.run(async move {
