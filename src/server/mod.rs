@@ -8,6 +8,7 @@ pub mod config_file;
 mod connections;
 mod doors;
 mod drain;
+mod gather;
 mod host;
 mod log;
 mod log_writer;

@@ -12,6 +12,7 @@ use super::clock::Clock;
 use super::config::Config;
 use super::connections::Connections;
 use super::doors::Doors;
+use super::gather::{Gather, REST};
 use super::parcel::Parcel;
 use super::report::Report;
 use super::stage::Stage;
@@ -120,6 +121,7 @@ pub(super) struct Shard {
     /// What the core had sent when its output was written last.
     pub(super) written_packets: u64,
     pub(super) written_payload_bytes: u64,
+    gather: Gather,
     clock: Clock,
     last_tick: u64,
     /// Since when a tick is due that is put off.
@@ -165,6 +167,7 @@ impl Shard {
             stage: Stage::serving(me, shards),
             written_packets: 0,
             written_payload_bytes: 0,
+            gather: Gather::new(Instant::now()),
             clock,
             last_tick: 0,
             tick_due: None,
@@ -188,7 +191,7 @@ impl Shard {
         if is_busy {
             return self.poller.wait(Some(Duration::ZERO));
         }
-        if self.config.spin_us > 0 && self.spin() {
+        if self.looks_again() {
             return;
         }
         let now = self.clock.now();
@@ -207,6 +210,19 @@ impl Shard {
             self.poller.wait(timeout);
         }
         self.port.woke();
+    }
+
+    /// Looks once more before it sleeps: at once and for some time, or after a rest. True: there is something.
+    fn looks_again(&mut self) -> bool {
+        if self.config.spin_us > 0 {
+            return self.spin();
+        }
+        if !self.gather.is_worth_it(self.core.counters().packets_received, Instant::now) {
+            return false;
+        }
+        std::thread::sleep(REST);
+        self.poller.wait(Some(Duration::ZERO));
+        !self.poller.is_empty() || self.port.has_incoming()
     }
 
     /// Asks again and again for a short time. True: there is something.
