@@ -1,6 +1,10 @@
 //! The parts of the load generator, in the order in which they use each other: `stamp` (what a payload says), `ledger`
 //! (what came of what was due), `client` (one client without a socket), `plan` (who sends what to whom), `engine` (runs a
 //! plan), `report` (tells of it).
+//!
+//! `compare` puts brokers side by side: `scenarios` (what can be measured), `peers` (how brokers are started),
+//! `broker_process` (one that was), `spread` and `comparison` (what came of it). `relay` stands in for a broker and does
+//! nothing, with `switch` (its protocol).
 
 pub mod broker_process;
 pub mod client;
