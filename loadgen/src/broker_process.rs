@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::peers::{Measured, Peer};
@@ -89,19 +90,19 @@ impl BrokerProcess {
 
     /// Its own and no other's: it leads a process group, and is not waited for before.
     fn stop(&mut self) -> io::Result<()> {
-        let group = Pid::from_child(&self.child);
+        let group = Pid::from_raw(self.child.id() as i32);
         let started = Instant::now();
         if self.child.try_wait()?.is_some() {
             return Ok(());
         }
-        kill_process_group(group, Signal::TERM)?;
+        killpg(group, Signal::SIGTERM)?;
         while started.elapsed() < STOP_TIME_MAX {
             if self.child.try_wait()?.is_some() {
                 return Ok(());
             }
             thread::sleep(POLL_INTERVAL);
         }
-        kill_process_group(group, Signal::KILL)?;
+        killpg(group, Signal::SIGKILL)?;
         self.child.wait().map(|_| ())
     }
 }
@@ -134,17 +135,19 @@ fn spawn(peer: &Peer, core: usize, dir: &Path, port: u16) -> io::Result<Child> {
     on_core(core, || command.spawn())?
 }
 
+const THIS_THREAD: Pid = Pid::from_raw(0);
+
 /// Runs `what` on one core only; processes that it starts stay there.
 fn on_core<T>(core: usize, what: impl FnOnce() -> T) -> io::Result<T> {
-    let before = sched_getaffinity(None)?;
-    if core >= CpuSet::MAX_CPU || !before.is_set(core) {
+    let before = sched_getaffinity(THIS_THREAD)?;
+    if !before.is_set(core).unwrap_or(false) {
         return Err(io::Error::other(format!("there is no core {core} that this process may use")));
     }
     let mut only = CpuSet::new();
-    only.set(core);
-    sched_setaffinity(None, &only)?;
+    only.set(core)?;
+    sched_setaffinity(THIS_THREAD, &only)?;
     let result = what();
-    sched_setaffinity(None, &before)?;
+    sched_setaffinity(THIS_THREAD, &before)?;
     Ok(result)
 }
 
@@ -164,10 +167,14 @@ fn only_child(pid: u32) -> Option<u32> {
 mod tests {
     use super::*;
 
-    /// The first that this process may use.
+    /// Those that a thread may use.
+    fn cores_of(thread: Pid) -> Vec<usize> {
+        let cores = sched_getaffinity(thread).unwrap();
+        (0..CpuSet::count()).filter(|&core| cores.is_set(core).unwrap()).collect()
+    }
+
     fn core() -> usize {
-        let cores = sched_getaffinity(None).unwrap();
-        (0..CpuSet::MAX_CPU).find(|&core| cores.is_set(core)).unwrap()
+        cores_of(THIS_THREAD)[0]
     }
 
     fn peer(script: &str) -> Peer {
@@ -193,14 +200,14 @@ mod tests {
 
     #[test]
     fn it_runs_on_its_core_alone_and_this_process_where_it_did_before() {
-        let before = sched_getaffinity(None).unwrap();
+        let before = cores_of(THIS_THREAD);
         let dir = TempDir::new().unwrap();
         let mut child = spawn(&peer("sleep 1000"), core(), dir.path(), 1).unwrap();
-        let of_child = sched_getaffinity(Some(Pid::from_child(&child))).unwrap();
+        let of_child = cores_of(Pid::from_raw(child.id() as i32));
         child.kill().and_then(|()| child.wait()).unwrap();
-        assert_eq!((of_child.count(), of_child.is_set(core())), (1, true));
-        assert!(sched_getaffinity(None).unwrap() == before);
+        assert_eq!(of_child, [core()]);
+        assert_eq!(cores_of(THIS_THREAD), before);
         assert_eq!(fs::read_to_string(dir.path().join("config")).unwrap(), format!("x{}", dir.path().display()));
-        assert!(on_core(CpuSet::MAX_CPU, || ()).is_err());
+        assert!(on_core(CpuSet::count(), || ()).is_err());
     }
 }

@@ -1,22 +1,27 @@
 //! What can be asked for on the command line.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use thrum::mqtt::{QoS, Version};
 
 use crate::engine::Load;
+use crate::output::Destinations;
 use crate::plan::Plan;
 use crate::{compare, relay};
 
+const EXIT_STATUS: &str = "Exit status: 0 when the broker kept what the QoS promises, 1 when it did not or the run was cut \
+short, 2 for a wrong command line, 3 when the run could not be made.";
+
 /// Measures MQTT brokers: throughput, latency, and what was lost, duplicated or came in the wrong order.
 #[derive(Debug, Parser)]
-#[command(name = "thrum-loadgen", version)]
+#[command(name = "thrum-loadgen", version, after_help = EXIT_STATUS)]
 pub struct CommandLine {
     #[command(subcommand)]
     pub command: Command,
+    #[command(flatten)]
+    pub to: Destinations,
 }
 
 #[derive(Debug, Subcommand)]
@@ -129,9 +134,6 @@ pub struct Options {
     /// Core to run on
     #[arg(long)]
     pub core: Option<usize>,
-    /// Write the figures as a line of JSON; - is the standard output
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
 }
 
 impl Options {

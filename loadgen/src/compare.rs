@@ -1,7 +1,7 @@
 //! Brokers side by side: each is started for each scenario and each round, pinned to one core, measured by this
 //! program on another core, and stopped; in each round and scenario each has its turn, in alternating order.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -15,6 +15,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::broker_process::BrokerProcess;
 use crate::comparison::{Comparison, Entry, Turn};
+use crate::output::Destinations;
 use crate::peers::{self, Peer};
 use crate::scenarios::{MORE, Scenario, TABLE};
 use crate::summary::Summary;
@@ -73,16 +74,16 @@ pub struct Options {
     /// Seconds before it that do not count
     #[arg(long, default_value_t = 1.0)]
     pub warm_up: f64,
-    /// Write the figures as JSON lines; - is the standard output
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
     /// Write the tables in Markdown
     #[arg(long, value_name = "FILE")]
     pub markdown: Option<PathBuf>,
 }
 
 /// Says whether all went well.
-pub fn run(options: &Options) -> Result<bool, String> {
+pub fn run(options: &Options, to: &Destinations) -> Result<bool, String> {
+    if to.html.is_some() {
+        return Err("a comparison has no page: --html is for one run".into());
+    }
     let own = std::env::current_exe().map_err(|error| error.to_string())?;
     let peers = known_peers(options, &own)?;
     if options.list {
@@ -101,7 +102,7 @@ pub fn run(options: &Options) -> Result<bool, String> {
     let ended = bench.take_all_turns(known.len());
     let comparison = Comparison { base, entries: bench.entries, skipped };
     if comparison.rounds() > 0 || ended.is_ok() {
-        write(options, &comparison).map_err(|error| format!("the results cannot be written: {error}"))?;
+        write(options, to, &comparison).map_err(|error| format!("the results cannot be written: {error}"))?;
     }
     ended.map(|()| comparison.is_clean())
 }
@@ -307,7 +308,7 @@ impl Bench<'_> {
 }
 
 /// All that was written to a file.
-fn text(file: &mut fs::File) -> io::Result<String> {
+fn text(file: &mut File) -> io::Result<String> {
     io::Seek::rewind(file)?;
     io::read_to_string(file)
 }
@@ -327,17 +328,22 @@ impl CoresUsed {
     }
 }
 
-fn write(options: &Options, comparison: &Comparison) -> io::Result<()> {
-    let is_standard_output = |path: &PathBuf| path.as_os_str() == "-";
+fn write(options: &Options, to: &Destinations, comparison: &Comparison) -> io::Result<()> {
+    let tables = comparison.to_string();
     if let Some(path) = &options.markdown {
-        fs::write(path, comparison.to_string())?;
+        fs::write(path, &tables)?;
     }
-    match &options.json {
-        Some(path) if is_standard_output(path) => return write!(io::stdout(), "{}", comparison.json_lines()),
-        Some(path) => fs::write(path, comparison.json_lines())?,
+    match &to.json {
+        Some(path) if path.as_os_str() == "-" => {
+            io::stderr().write_all(tables.as_bytes())?;
+            return io::stdout().write_all(comparison.json_lines().as_bytes());
+        }
+        Some(path) => {
+            File::options().create(true).append(true).open(path)?.write_all(comparison.json_lines().as_bytes())?
+        }
         None => {}
     }
-    write!(io::stdout(), "{comparison}")
+    io::stdout().write_all(tables.as_bytes())
 }
 
 #[cfg(test)]

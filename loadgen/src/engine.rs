@@ -17,7 +17,7 @@ use crate::ledger::{Faults, Ledger};
 use crate::outcome::{BrokerCost, Connects, Cost, Messages, Outcome, histogram};
 use crate::plan::Plan;
 use crate::stamp::Stamp;
-use crate::usage::Usage;
+use crate::usage::{Usage, own_wait};
 
 /// What one read takes at most.
 const READ_BYTES_MAX: usize = 256 * 1024;
@@ -119,16 +119,16 @@ pub fn run(plan: &Plan, load: &Load, mut watch: impl FnMut(Stage)) -> io::Result
     let (connecting, before) = (Instant::now(), broker());
     run.connect_all(&mut watch)?;
     let connect_span = connecting.elapsed();
-    let (connected, own) = (broker(), Usage::own());
+    let (connected, own, waited) = (broker(), Usage::own(), own_wait());
     let span = run.publish_all(&mut watch);
-    let generator_cpu = Usage::own().cpu - own.cpu;
+    let (generator_cpu, generator_waited) = (Usage::own().cpu - own.cpu, own_wait() - waited);
     run.drain();
     let broker = before.zip(connected).zip(broker()).map(|((before, connected), after)| BrokerCost {
         connecting_cpu: connected.cpu - before.cpu,
         messages_cpu: after.cpu - connected.cpu,
         connecting_bytes: connected.resident_bytes.saturating_sub(before.resident_bytes),
     });
-    Ok(run.finish(connect_span, span, Cost { generator_cpu, broker }))
+    Ok(run.finish(connect_span, span, Cost { generator_cpu, generator_waited, broker }))
 }
 
 impl<'a> Run<'a> {

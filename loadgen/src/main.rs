@@ -1,60 +1,53 @@
 //! Measures MQTT brokers.
 
-use std::fmt::Display;
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
 use glommio::{LocalExecutorBuilder, Placement};
 use thrum_loadgen::command_line::{Command, CommandLine, Scenario};
-use thrum_loadgen::report::Table;
+use thrum_loadgen::output::{Destinations, Output};
+use thrum_loadgen::progress::Progress;
 use thrum_loadgen::summary::Summary;
+use thrum_loadgen::usage::Usage;
 use thrum_loadgen::{compare, engine, relay};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Clap exits with 2.
+const NOT_KEPT: u8 = 1;
+const NOT_RUN: u8 = 3;
+
 fn main() -> ExitCode {
-    let scenario = match CommandLine::parse().command {
-        Command::Measure(scenario) => scenario,
-        Command::Compare(options) => return ended(compare::run(&options)),
-        Command::Relay(options) => return ended(relay::run(&options).map(|()| true)),
+    let CommandLine { command, to } = CommandLine::parse();
+    let is_kept = match &command {
+        Command::Measure(scenario) => measure(scenario, &to).map(|summary| summary.is_kept),
+        Command::Compare(options) => compare::run(options, &to).map_err(io::Error::other),
+        Command::Relay(options) => relay::run(options).map(|()| true),
     };
-    let placement = scenario.options().core.map_or(Placement::Unbound, Placement::Fixed);
-    let executor = match LocalExecutorBuilder::new(placement).io_memory(0).make() {
-        Ok(executor) => executor,
-        Err(error) => {
-            eprintln!("cannot start: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    match executor.run(async move { measure(&scenario) }) {
-        Ok(summary) if summary.is_kept => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("cannot run: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn ended(result: Result<bool, impl Display>) -> ExitCode {
-    match result {
+    match is_kept {
         Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(false) => ExitCode::from(NOT_KEPT),
         Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
+            eprintln!("thrum-loadgen: the run could not be made: {error}");
+            ExitCode::from(NOT_RUN)
         }
     }
 }
 
-fn measure(scenario: &Scenario) -> io::Result<Summary> {
-    let summary = Summary::of(&engine::run(&scenario.plan(), &scenario.options().load(), |_| {})?);
-    match &scenario.options().json {
-        Some(path) if path.as_os_str() == "-" => writeln!(io::stdout(), "{}", serde_json::to_string(&summary)?)?,
-        Some(path) => std::fs::write(path, serde_json::to_string(&summary)? + "\n")?,
-        None => write!(io::stdout(), "{}", Table(&summary))?,
+fn measure(scenario: &Scenario, to: &Destinations) -> io::Result<Summary> {
+    let (options, load) = (scenario.options(), scenario.options().load());
+    if let Some(pid) = load.pid.filter(|&pid| Usage::of(pid).is_none()) {
+        return Err(io::Error::other(format!("there is no process {pid} whose CPU and memory can be read")));
     }
+    let output = Output::open(to)?;
+    let progress = Progress::start(load.warm_up + load.duration);
+    let placement = options.core.map_or(Placement::Unbound, Placement::Fixed);
+    let executor = LocalExecutorBuilder::new(placement).io_memory(0).make()?;
+    let outcome = executor.run(async { engine::run(&scenario.plan(), &load, |stage| progress.watch(stage)) })?;
+    drop(progress);
+    let summary = Summary::of(&outcome);
+    output.write(std::slice::from_ref(&summary))?;
     Ok(summary)
 }

@@ -3,6 +3,10 @@
 use std::fs;
 use std::time::Duration;
 
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
+use nix::time::clock_getcpuclockid;
+use nix::unistd::{Pid, SysconfVar, sysconf};
 use thrum::server::HeapBytes;
 
 #[derive(Clone, Copy, Default, Debug)]
@@ -14,12 +18,17 @@ pub struct Usage {
 
 impl Usage {
     pub fn of(pid: u32) -> Option<Self> {
-        Some(Self { cpu: cpu(pid, 11)?, resident_bytes: HeapBytes::of(pid)?.current })
+        // To the nanosecond, where /proc/PID/stat has ticks of 10 ms: more than what connecting a hundred clients costs.
+        let clock = clock_getcpuclockid(Pid::from_raw(pid.try_into().ok()?)).ok()?;
+        let cpu = clock.now().ok()?.into();
+        Some(Self { cpu, resident_bytes: HeapBytes::of(pid)?.current })
     }
 
-    /// CPU of those that this process started and waited for.
+    /// CPU of the processes that this one started and waited for.
     pub fn own_children_cpu() -> Duration {
-        cpu(std::process::id(), 13).unwrap_or_default()
+        let Ok(usage) = getrusage(UsageWho::RUSAGE_CHILDREN) else { return Duration::ZERO };
+        let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
+        Duration::from_micros(micros.unsigned_abs())
     }
 
     /// Of this process.
@@ -28,34 +37,35 @@ impl Usage {
     }
 }
 
-/// Of a process: two fields of its statistics, behind its state.
-fn cpu(pid: u32, field: usize) -> Option<Duration> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, which may hold anything, ends with the last parenthesis.
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(field);
-    Some(ticks(fields.next()?)? + ticks(fields.next()?)?)
-}
-
-fn ticks(field: &str) -> Option<Duration> {
-    let ticks: u64 = field.parse().ok()?;
-    Some(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
+/// How long this thread could have run and had no core.
+pub fn own_wait() -> Duration {
+    // Nanoseconds on a core, nanoseconds waiting for one, and how often it had one.
+    let wait = fs::read_to_string("/proc/thread-self/schedstat")
+        .ok()
+        .and_then(|times| times.split_whitespace().nth(1)?.parse().ok());
+    Duration::from_nanos(wait.unwrap_or_default())
 }
 
 /// How long processes have run on a core, or it was given to another machine, since the machine started; without
 /// interrupts, which nobody can be charged with.
 pub fn core_busy(core: usize) -> Option<Duration> {
-    busy_of(&fs::read_to_string("/proc/stat").ok()?, core)
+    let ticks_per_sec = sysconf(SysconfVar::CLK_TCK).ok()??;
+    let ticks = busy_ticks(&fs::read_to_string("/proc/stat").ok()?, core)?;
+    Some(Duration::from_secs_f64(ticks as f64 / ticks_per_sec as f64))
 }
 
-fn busy_of(stat: &str, core: usize) -> Option<Duration> {
+fn busy_ticks(stat: &str, core: usize) -> Option<u64> {
     let fields = stat.lines().find_map(|line| line.strip_prefix(&format!("cpu{core} ")))?;
-    let fields: Vec<_> = fields.split_whitespace().map(ticks).collect();
+    let fields: Vec<u64> = fields.split_whitespace().map_while(|field| field.parse().ok()).collect();
     // user, nice, system, and steal; between them are idle, iowait, irq, softirq. (proc(5))
-    [0, 1, 2, 7].into_iter().map(|field| *fields.get(field)?).sum()
+    [0, 1, 2, 7].into_iter().map(|field| fields.get(field)).sum()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+    use std::time::Instant;
+
     use super::*;
 
     #[test]
@@ -63,14 +73,29 @@ mod tests {
         let before = Usage::own();
         while Usage::own().cpu < before.cpu + Duration::from_millis(20) {}
         assert!(before.resident_bytes > 100_000);
-        assert!(Usage::of(0).is_none());
+        assert!(Usage::of(0).is_none() && Usage::of(u32::MAX).is_none());
         assert!(core_busy(0).is_some() && core_busy(usize::MAX).is_none());
     }
 
     #[test]
     fn a_core_is_busy_with_processes_and_other_machines() {
         let stat = "cpu  9 9 9 9 9 9 9 9 0 0\ncpu0 9 9 9 9 9 9 9 9 0 0\ncpu1 100 20 3 9999 99 99 99 4000 0 0\nintr 5\n";
-        let ticks = (busy_of(stat, 1).unwrap().as_secs_f64() * rustix::param::clock_ticks_per_second() as f64).round();
-        assert_eq!((ticks, busy_of(stat, 2)), (4_123.0, None));
+        assert_eq!((busy_ticks(stat, 1), busy_ticks(stat, 2)), (Some(4_123), None));
+    }
+
+    #[test]
+    fn a_thread_waits_for_a_core_that_another_one_has() {
+        let core = core_affinity::get_core_ids().expect("cores")[0];
+        let has_no_core = || {
+            core_affinity::set_for_current(core);
+            let before = own_wait();
+            let until = Instant::now() + Duration::from_millis(200);
+            while Instant::now() < until {}
+            own_wait() - before
+        };
+        let waits = thread::scope(|scope| {
+            [scope.spawn(has_no_core), scope.spawn(has_no_core)].map(|thread| thread.join().expect("no panic"))
+        });
+        assert!(waits.iter().sum::<Duration>() > Duration::from_millis(100), "{waits:?}");
     }
 }

@@ -6,9 +6,13 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 const LOADGEN: &str = env!("CARGO_BIN_EXE_thrum-loadgen");
+
+/// What an error begins with.
+const NOT_MADE: &str = "thrum-loadgen: the run could not be made: ";
 
 /// Runs it on the first core that there is.
 fn compare(duration: &str, arguments: &str) -> Command {
@@ -70,9 +74,12 @@ fn what_cannot_be_run_is_said_and_what_fails_is_not_hidden() {
         let output = compare("0.1", arguments).output().expect("it runs");
         (output.status.success(), text(&output))
     };
-    assert_eq!(told("--broker nobody"), (false, "there is no broker nobody: see --list, and --peers\n".into()));
+    assert_eq!(
+        told("--broker nobody"),
+        (false, format!("{NOT_MADE}there is no broker nobody: see --list, and --peers\n"))
+    );
     let (is_well, words) = told("--broker thrum --thrum /bin/false --scenario latency");
-    assert_eq!((is_well, words.as_str()), (false, "thrum ended by itself (exit status: 1)\n"));
+    assert_eq!((is_well, words), (false, format!("{NOT_MADE}thrum ended by itself (exit status: 1)\n")));
     let (is_well, words) = told("--broker relay --rounds 1 --scenario wild-qos0");
     assert!(!is_well && words.contains("! wild-qos0, relay: a subscription was refused"), "{words}");
 }
@@ -91,7 +98,7 @@ fn whoever_stops_it_leaves_no_broker_behind() {
         thread::sleep(Duration::from_millis(10));
     }
     thread::sleep(Duration::from_millis(200));
-    kill_process(Pid::from_child(&process), Signal::TERM).expect("stopped");
+    kill(Pid::from_raw(process.id() as i32), Signal::SIGTERM).expect("stopped");
     assert!(!process.wait().expect("it ends").success());
     assert!(!is_running(&format!("{name}\0relay")), "the broker is still there");
 }
