@@ -9,6 +9,7 @@ use thrum::mqtt::{QoS, Version};
 use crate::engine::Load;
 use crate::output::Destinations;
 use crate::plan::Plan;
+use crate::{compare, relay};
 
 const EXIT_STATUS: &str = "Exit status: 0 when the broker kept what the QoS promises, 1 when it did not or the run was cut \
 short, 2 for a wrong command line, 3 when the run could not be made.";
@@ -18,9 +19,19 @@ short, 2 for a wrong command line, 3 when the run could not be made.";
 #[command(name = "thrum-loadgen", version, after_help = EXIT_STATUS)]
 pub struct CommandLine {
     #[command(subcommand)]
-    pub scenario: Scenario,
+    pub command: Command,
     #[command(flatten)]
     pub to: Destinations,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    #[command(flatten)]
+    Measure(Scenario),
+    /// Brokers side by side, in the same scenarios
+    Compare(compare::Options),
+    /// A relay that does nothing, to measure in a broker's place: the ceiling of the machine
+    Relay(relay::Options),
 }
 
 #[derive(Debug, Subcommand)]

@@ -345,6 +345,8 @@ impl<'a> Run<'a> {
             while self.has_room(publisher) {
                 let now = self.began.elapsed().as_nanos() as u64;
                 (0..self.load.batch).for_each(|_| self.publish(publisher, now));
+                // Not with the next one, for which there may be room too: a batch is a write.
+                self.send_dirty();
             }
         }
         Some(Duration::from_millis(10))
