@@ -4,17 +4,19 @@
 
 use std::time::{Duration, Instant};
 
-/// How long input gathers: little beside what a client waits that shares the shard with so many messages.
+/// How long input gathers; the kernel's timers add their slack of 50 us. It is little beside what a client waits that
+/// shares the shard with so many messages.
 pub(super) const REST: Duration = Duration::from_micros(50);
+const REST_WITH_SLACK: Duration = Duration::from_micros(100);
 
 /// Sleeps that are judged together.
 const SLEEPS: u32 = 32;
 
-/// Sleeping more often than that is worth a rest: with 20 us from one to the next, wake-ups are most of the work.
-const OFTEN: Duration = Duration::from_micros(20 * SLEEPS as u64);
+/// Sleeping more often than that is worth a rest.
+const OFTEN: Duration = Duration::from_micros(50 * SLEEPS as u64);
 
 /// Packets that a rest has to bring. Fewer are clients that wait for their answers, whom it only makes slower.
-const PACKETS_MIN: u64 = 8 * SLEEPS as u64;
+const PACKETS_MIN: u64 = 8;
 
 /// After rests that did not bring as much, how long it is before the next one.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -45,9 +47,12 @@ impl Gather {
     }
 
     fn judge(&mut self, packets: u64, now: Instant) {
+        let (span, came) = (now - self.since, packets - self.packets);
         if !self.is_on {
-            self.is_on = now - self.since <= OFTEN && now >= self.not_before;
-        } else if packets - self.packets < PACKETS_MIN {
+            let rests = span.as_nanos() / REST_WITH_SLACK.as_nanos();
+            let would_bring_enough = u128::from(came) >= rests * u128::from(PACKETS_MIN);
+            self.is_on = span <= OFTEN && would_bring_enough && now >= self.not_before;
+        } else if came < PACKETS_MIN * u64::from(SLEEPS) {
             self.is_on = false;
             self.not_before = now + PAUSE;
         }
@@ -83,20 +88,21 @@ mod tests {
         }
     }
 
-    const SOON: Duration = Duration::from_micros(20);
-    const LATE: Duration = Duration::from_micros(21);
+    const SOON: Duration = Duration::from_micros(50);
+    const LATE: Duration = Duration::from_micros(51);
 
     #[test]
-    fn who_sleeps_very_often_rests_and_who_sleeps_less_often_does_not() {
+    fn who_sleeps_very_often_and_gets_much_rests_and_nobody_else_does() {
         let mut shard = Shard::new();
-        assert!(!shard.sleep(LATE, 1));
-        assert!(shard.sleep(SOON, 1));
+        assert!(!shard.sleep(LATE, 5));
+        assert!(!shard.sleep(SOON, 3));
+        assert!(shard.sleep(SOON, 4));
     }
 
     #[test]
     fn it_rests_as_long_as_that_brings_much() {
         let mut shard = Shard::new();
-        assert!(shard.sleep(SOON, 1));
+        assert!(shard.sleep(SOON, 4));
         // However long a round takes then.
         assert!(shard.sleep(Duration::from_millis(1), 8) && shard.sleep(SOON, 100));
         assert!(!shard.sleep(SOON, 7));
@@ -105,12 +111,12 @@ mod tests {
     #[test]
     fn after_a_rest_that_was_not_worth_it_there_is_none_for_a_while() {
         let mut shard = Shard::new();
-        assert!(shard.sleep(SOON, 1));
-        assert!(!shard.sleep(SOON, 1));
+        assert!(shard.sleep(SOON, 4));
+        assert!(!shard.sleep(SOON, 4));
         let until = shard.now + PAUSE;
         while shard.now + SOON * SLEEPS < until {
             assert!(!shard.sleep(SOON, 100));
         }
-        assert!(shard.sleep(SOON, 1));
+        assert!(shard.sleep(SOON, 4));
     }
 }
