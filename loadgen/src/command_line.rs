@@ -6,8 +6,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use thrum::mqtt::{QoS, Version};
 
-use crate::engine::Load;
 use crate::plan::Plan;
+use crate::swarm::Access;
+use crate::traffic::Load;
 
 /// Measures MQTT brokers: throughput, latency, and what was lost, duplicated or came in the wrong order.
 #[derive(Debug, Parser)]
@@ -41,6 +42,13 @@ pub enum Scenario {
         publishers: usize,
         #[arg(long, default_value_t = 1_000)]
         subscribers: usize,
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Pairs of every QoS to publish with and to subscribe with
+    Mixed {
+        #[arg(long, default_value_t = 90)]
+        pairs: usize,
         #[command(flatten)]
         options: Options,
     },
@@ -108,6 +116,12 @@ pub struct Options {
     /// Connections opened a second; 0: as fast as they can be
     #[arg(long, default_value_t = 0.0)]
     pub ramp: f64,
+    /// Never sleep: the generator is not late to wake, which a low latency needs, and keeps its core busy
+    #[arg(long)]
+    pub spin: bool,
+    /// What payloads and choices are made from
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
     /// Keep alive of the clients in seconds
     #[arg(long, default_value_t = 300)]
     pub keep_alive: u16,
@@ -122,10 +136,17 @@ pub struct Options {
 impl Options {
     pub fn load(&self) -> Load {
         Load {
-            broker: self.broker,
-            version: match self.protocol {
-                Protocol::V311 => Version::V3_1_1,
-                Protocol::V5 => Version::V5,
+            access: Access {
+                brokers: vec![self.broker],
+                sources: Vec::new(),
+                version: match self.protocol {
+                    Protocol::V311 => Version::V3_1_1,
+                    Protocol::V5 => Version::V5,
+                },
+                keep_alive_secs: self.keep_alive,
+                user_name: None,
+                password: None,
+                ramp: self.ramp,
             },
             qos: QoS::from_u8(self.qos).expect("clap lets no other in"),
             payload_bytes: self.size,
@@ -134,8 +155,8 @@ impl Options {
             rate: self.rate,
             warm_up: Duration::from_secs_f64(self.warm_up),
             duration: Duration::from_secs_f64(self.duration),
-            keep_alive_secs: self.keep_alive,
-            ramp: self.ramp,
+            spins: self.spin,
+            seed: self.seed,
             pid: self.pid,
         }
     }
@@ -145,6 +166,7 @@ impl Scenario {
     pub fn plan(&self) -> Plan {
         match *self {
             Self::P2p { pairs, .. } => Plan::pairs(pairs),
+            Self::Mixed { pairs, .. } => Plan::mixed(pairs),
             Self::Fanin { publishers, subscribers, .. } => Plan::fan_in(publishers, subscribers),
             Self::Fanout { publishers, subscribers, .. } => Plan::fan_out(publishers, subscribers),
             Self::Shared { publishers, groups, members, .. } => Plan::shared(publishers, groups, members),
@@ -155,6 +177,7 @@ impl Scenario {
     pub fn options(&self) -> &Options {
         match self {
             Self::P2p { options, .. }
+            | Self::Mixed { options, .. }
             | Self::Fanin { options, .. }
             | Self::Fanout { options, .. }
             | Self::Shared { options, .. }

@@ -1,14 +1,17 @@
 //! The parts of the load generator, in the order in which they use each other: `stamp` (what a payload says), `ledger`
-//! (what came of what was due), `client` (one client without a socket), `plan` (who sends what to whom), `engine` (runs a
-//! plan), `report` (tells of it).
+//! (what came of what was due), `client` (one client without a socket), `swarm` (all of them, with their connections),
+//! `plan` (who sends what to whom), `account` (what is known of the messages), `traffic` (runs a plan), `outcome` (what was
+//! counted), `summary` (its figures), `report` (its words).
 
+pub mod account;
 pub mod client;
 pub mod command_line;
-pub mod engine;
 pub mod ledger;
 pub mod outcome;
 pub mod plan;
 pub mod report;
 pub mod stamp;
 pub mod summary;
+pub mod swarm;
+pub mod traffic;
 pub mod usage;

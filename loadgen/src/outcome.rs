@@ -50,6 +50,8 @@ pub struct Messages {
     pub due: u64,
     pub received_in_span: u64,
     pub faults: Faults,
+    /// Those of the faults that break what the QoS of the delivery promises.
+    pub broken: u64,
     /// Nanoseconds from when a message was to be sent to when it came.
     pub latency: Histogram<u64>,
     /// Sent at a rate, and not as fast as windows let through.
@@ -75,7 +77,7 @@ pub struct Sample {
 
 #[derive(Clone, Copy, PartialEq, Default, Debug)]
 pub struct Cost {
-    /// Of this process, during the measurement.
+    /// Of this process, during the measurement, without what it spent on asking in vain where it does not sleep.
     pub generator_cpu: Duration,
     /// Where its process is known.
     pub broker: Option<BrokerCost>,

@@ -1,30 +1,44 @@
 //! What a scenario is made of: who publishes what, who subscribes to what, and who is due which message.
 
+use std::ops::Range;
+use std::rc::Rc;
+
+use thrum::mqtt::QoS;
+
 /// A publisher's messages to one topic.
 #[derive(Clone, Debug)]
 pub struct Stream {
     pub topic: Box<str>,
     /// Who is due each of its messages: indices of [`Plan::audiences`].
-    pub audiences: Vec<u32>,
+    pub audiences: Range<u32>,
 }
 
 /// Who is due a message once: a subscriber, or a shared group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Audience {
     pub is_shared: bool,
+    /// Of its subscriptions; none: that of the run.
+    pub qos: Option<QoS>,
 }
 
 #[derive(Clone, Debug)]
 pub struct Subscriber {
-    pub filters: Vec<Box<str>>,
+    pub filters: Rc<[Box<str>]>,
     pub audience: u32,
+}
+
+#[derive(Clone, Debug)]
+pub struct Publisher {
+    /// Indices of [`Plan::streams`]. Each has as many audiences as the others.
+    pub streams: Range<u32>,
+    /// None: that of the run.
+    pub qos: Option<QoS>,
 }
 
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub name: String,
-    /// Each has the streams of its index range.
-    pub publishers: Vec<std::ops::Range<u32>>,
+    pub publishers: Vec<Publisher>,
     pub streams: Vec<Stream>,
     pub subscribers: Vec<Subscriber>,
     pub audiences: Vec<Audience>,
@@ -35,40 +49,55 @@ impl Plan {
         Self { name, publishers: Vec::new(), streams: Vec::new(), subscribers: Vec::new(), audiences: Vec::new() }
     }
 
-    fn audience(&mut self, is_shared: bool) -> u32 {
-        self.audiences.push(Audience { is_shared });
+    fn audience(&mut self, is_shared: bool, qos: Option<QoS>) -> u32 {
+        self.audiences.push(Audience { is_shared, qos });
         self.audiences.len() as u32 - 1
     }
 
-    fn subscriber(&mut self, filters: Vec<Box<str>>) -> u32 {
-        let audience = self.audience(false);
+    fn subscriber(&mut self, filters: Rc<[Box<str>]>, qos: Option<QoS>) -> u32 {
+        let audience = self.audience(false, qos);
         self.subscribers.push(Subscriber { filters, audience });
         audience
     }
 
-    fn publisher(&mut self, streams: impl IntoIterator<Item = Stream>) {
+    fn publisher(&mut self, streams: impl IntoIterator<Item = Stream>, qos: Option<QoS>) {
         let from = self.streams.len() as u32;
         self.streams.extend(streams);
-        self.publishers.push(from..self.streams.len() as u32);
+        self.publishers.push(Publisher { streams: from..self.streams.len() as u32, qos });
     }
 
     /// Pairs of one publisher and one subscriber, each with a topic of its own.
     pub fn pairs(pairs: usize) -> Self {
         let mut plan = Self::new(format!("p2p, {pairs} pairs"));
+        (0..pairs).for_each(|pair| plan.pair(format!("p2p/{pair}").into(), None, None));
+        plan
+    }
+
+    /// Pairs of which each has another QoS to publish and to subscribe with, in turn.
+    pub fn mixed(pairs: usize) -> Self {
+        const EACH: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
+        let mut plan = Self::new(format!("mixed, {pairs} pairs"));
         for pair in 0..pairs {
-            let topic: Box<str> = format!("p2p/{pair}").into();
-            let audience = plan.subscriber(vec![topic.clone()]);
-            plan.publisher([Stream { topic, audiences: vec![audience] }]);
+            plan.pair(format!("mixed/{pair}").into(), Some(EACH[pair % 3]), Some(EACH[pair / 3 % 3]));
         }
         plan
+    }
+
+    fn pair(&mut self, topic: Box<str>, published: Option<QoS>, subscribed: Option<QoS>) {
+        let audience = self.subscriber([topic.clone()].into(), subscribed);
+        self.publisher([Stream { topic, audiences: audience..audience + 1 }], published);
     }
 
     /// Many publishers, each with a topic of its own, and subscribers to all of them.
     pub fn fan_in(publishers: usize, subscribers: usize) -> Self {
         let mut plan = Self::new(format!("fan-in, {publishers} to {subscribers}"));
-        let audiences: Vec<u32> = (0..subscribers).map(|_| plan.subscriber(vec!["fanin/+".into()])).collect();
+        let filters: Rc<[Box<str>]> = ["fanin/+".into()].into();
+        (0..subscribers).for_each(|_| _ = plan.subscriber(Rc::clone(&filters), None));
         for publisher in 0..publishers {
-            plan.publisher([Stream { topic: format!("fanin/{publisher}").into(), audiences: audiences.clone() }]);
+            plan.publisher(
+                [Stream { topic: format!("fanin/{publisher}").into(), audiences: 0..subscribers as u32 }],
+                None,
+            );
         }
         plan
     }
@@ -76,10 +105,10 @@ impl Plan {
     /// Publishers, each with a topic of its own, and subscribers to every one of these topics.
     pub fn fan_out(publishers: usize, subscribers: usize) -> Self {
         let mut plan = Self::new(format!("fan-out, {publishers} to {subscribers}"));
-        let topics: Vec<Box<str>> = (0..publishers).map(|publisher| format!("fanout/{publisher}").into()).collect();
-        let audiences: Vec<u32> = (0..subscribers).map(|_| plan.subscriber(topics.clone())).collect();
-        for topic in topics {
-            plan.publisher([Stream { topic, audiences: audiences.clone() }]);
+        let topics: Rc<[Box<str>]> = (0..publishers).map(|publisher| format!("fanout/{publisher}").into()).collect();
+        (0..subscribers).for_each(|_| _ = plan.subscriber(Rc::clone(&topics), None));
+        for topic in topics.iter() {
+            plan.publisher([Stream { topic: topic.clone(), audiences: 0..subscribers as u32 }], None);
         }
         plan
     }
@@ -87,15 +116,14 @@ impl Plan {
     /// Publishers whose messages each group's members share.
     pub fn shared(publishers: usize, groups: usize, members: usize) -> Self {
         let mut plan = Self::new(format!("shared, {publishers} to {groups} groups of {members}"));
-        let audiences: Vec<u32> = (0..groups).map(|_| plan.audience(true)).collect();
-        for (group, &audience) in audiences.iter().enumerate() {
-            for _ in 0..members {
-                plan.subscribers
-                    .push(Subscriber { filters: vec![format!("$share/g{group}/shared/+").into()], audience });
-            }
+        for group in 0..groups {
+            let audience = plan.audience(true, None);
+            let filters: Rc<[Box<str>]> = [format!("$share/g{group}/shared/+").into()].into();
+            plan.subscribers.extend((0..members).map(|_| Subscriber { filters: Rc::clone(&filters), audience }));
         }
         for publisher in 0..publishers {
-            plan.publisher([Stream { topic: format!("shared/{publisher}").into(), audiences: audiences.clone() }]);
+            let topic = format!("shared/{publisher}").into();
+            plan.publisher([Stream { topic, audiences: 0..groups as u32 }], None);
         }
         plan
     }
@@ -105,14 +133,15 @@ impl Plan {
         let mut plan = Self::new(format!("wild, {publishers} to {filters} filters of {subscribers}"));
         for subscriber in 0..subscribers {
             let own = (subscriber..filters).step_by(subscribers);
-            plan.subscriber(own.map(|filter| format!("wild/{filter}/+/temp").into()).collect());
+            plan.subscriber(own.map(|filter| format!("wild/{filter}/+/temp").into()).collect(), None);
         }
         for publisher in 0..publishers {
             let topics = (publisher..filters).step_by(publishers);
-            plan.publisher(topics.map(|filter| Stream {
-                topic: format!("wild/{filter}/room/temp").into(),
-                audiences: vec![(filter % subscribers) as u32],
-            }));
+            let streams = topics.map(|filter| {
+                let audience = (filter % subscribers) as u32;
+                Stream { topic: format!("wild/{filter}/room/temp").into(), audiences: audience..audience + 1 }
+            });
+            plan.publisher(streams, None);
         }
         plan
     }

@@ -21,11 +21,12 @@ impl Usage {
         let cpu = Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64);
         Some(Self { cpu, resident_bytes: HeapBytes::of(pid)?.current })
     }
+}
 
-    /// Of this process.
-    pub fn own() -> Self {
-        Self::of(std::process::id()).unwrap_or_default()
-    }
+/// What this process has used in user and system mode, finer than the kernel's ticks.
+pub fn own_cpu() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 #[cfg(test)]
@@ -34,9 +35,11 @@ mod tests {
 
     #[test]
     fn this_process_uses_time_and_memory_and_no_process_none() {
-        let before = Usage::own();
-        while Usage::own().cpu < before.cpu + Duration::from_millis(20) {}
+        let own = || Usage::of(std::process::id()).expect("this process");
+        let (before, cpu) = (own(), own_cpu());
+        while own().cpu < before.cpu + Duration::from_millis(20) {}
         assert!(before.resident_bytes > 100_000);
+        assert!(own_cpu() > cpu + Duration::from_millis(5));
         assert!(Usage::of(0).is_none());
     }
 }

@@ -6,10 +6,11 @@ use std::time::Duration;
 use thrum::access::Open;
 use thrum::mqtt::{QoS, Version};
 use thrum::server::{Broker, Config, ListenerConfig};
-use thrum_loadgen::engine::{Load, run};
 use thrum_loadgen::ledger::Faults;
 use thrum_loadgen::outcome::Outcome;
 use thrum_loadgen::plan::Plan;
+use thrum_loadgen::swarm::Access;
+use thrum_loadgen::traffic::{Load, run};
 
 fn start() -> Broker {
     let listeners = vec![ListenerConfig { address: (Ipv4Addr::LOCALHOST, 0).into() }];
@@ -22,8 +23,15 @@ fn start() -> Broker {
 
 fn load(broker: &Broker, qos: QoS) -> Load {
     Load {
-        broker: broker.addresses()[0],
-        version: Version::V5,
+        access: Access {
+            brokers: vec![broker.addresses()[0]],
+            sources: Vec::new(),
+            version: Version::V5,
+            keep_alive_secs: 60,
+            user_name: None,
+            password: None,
+            ramp: 0.0,
+        },
         qos,
         payload_bytes: 20,
         window: 32,
@@ -31,8 +39,8 @@ fn load(broker: &Broker, qos: QoS) -> Load {
         rate: 0.0,
         warm_up: Duration::from_millis(20),
         duration: Duration::from_millis(100),
-        keep_alive_secs: 60,
-        ramp: 0.0,
+        spins: false,
+        seed: 1,
         pid: None,
     }
 }
@@ -56,6 +64,7 @@ fn every_plan_comes_through_whole_at_each_qos() {
             (Plan::fan_out(2, 7), 9),
             (Plan::shared(3, 2, 4), 11),
             (Plan::wild(2, 3, 1_000), 5),
+            (Plan::mixed(9), 18),
         ];
         for (plan, clients) in plans {
             assert_whole(&run(&plan, &load(&broker, qos), |_| {}).expect("a run"), clients);

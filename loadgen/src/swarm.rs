@@ -1,0 +1,436 @@
+//! The clients of a run: their connections, opened at a pace and kept alive, read and written. What their messages mean
+//! is the handler's business. One thread, one poller, as the broker has.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use rustix::io::Errno;
+use socket2::{Domain, SockRef, Socket, Type};
+use thrum::broker::OutputBuffer;
+use thrum::mqtt::{Publish, QoS, Version};
+use thrum::net::{Connection, Poller, Readiness, Received, Unread};
+
+use crate::client::{Client, Failure, Happening, Identity, Phase, PublishHead, Taken};
+use crate::outcome::histogram;
+
+/// What one read takes at most: little enough to stay in the cache until it is looked at.
+const READ_BYTES_MAX: usize = 128 * 1024;
+
+/// Of a packet that is not whole, what is moved to the front of the next read; more is read to where it stands.
+const MOVED_BYTES_MAX: usize = 16 * 1024;
+
+/// Reads of one client in one turn: a broker that sends without end must not keep the others from theirs.
+const READS_PER_TURN: usize = 8;
+
+/// Connections that are opened at once to one address: as many as a listener's queue holds everywhere.
+const OPENING_MAX: usize = 100;
+
+/// An output buffer over that is given back when it has been sent.
+const KEPT_BUFFER_BYTES_MAX: usize = 256 * 1024;
+
+/// A client that has been silent for three quarters of its keep alive sends a ping; all are looked at once in an eighth
+/// of it, so that it does so in time.
+const PING_AFTER: f64 = 0.75;
+const PING_ROUND: f64 = 0.125;
+
+/// How clients reach the broker, and who they are.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// Taken in turn.
+    pub brokers: Vec<SocketAddr>,
+    /// Addresses to connect from, taken in turn; none: what the system chooses.
+    pub sources: Vec<SocketAddr>,
+    pub version: Version,
+    pub keep_alive_secs: u16,
+    pub user_name: Option<Rc<str>>,
+    pub password: Option<Rc<str>>,
+    /// Connections opened a second; zero: as fast as they can be.
+    pub ramp: f64,
+}
+
+/// Is told what happens to the clients, which it knows by number.
+pub trait Handler {
+    /// Connected, and subscribed to all it was to.
+    fn on_ready(&mut self, client: u32);
+    /// `now` is when its bytes were read.
+    fn on_message(&mut self, client: u32, publish: &Publish<'_>, now: u64);
+    /// A publish of QoS 1 or 2 has come to its end.
+    fn on_acknowledged(&mut self, client: u32);
+    /// What would not leave has left.
+    fn on_drained(&mut self, client: u32);
+    /// The connection is gone, not by [`Swarm::close`].
+    fn on_failed(&mut self, client: u32, failure: Failure);
+}
+
+#[derive(Debug)]
+struct Member {
+    client: Client,
+    connection: Option<Connection>,
+    out: OutputBuffer,
+    /// What is left of a packet that is not whole yet.
+    unread: Unread,
+    is_dirty: bool,
+    /// When its socket was opened, and when it sent something last.
+    opened_at: u64,
+    sent_at: u64,
+}
+
+#[derive(Debug)]
+pub struct Swarm {
+    access: Access,
+    poller: Poller,
+    members: Vec<Member>,
+    /// Members with output that is not sent yet.
+    dirty: Vec<u32>,
+    /// Members that had more to read than one turn takes.
+    unfinished: Vec<u32>,
+    scratch: Box<[u8]>,
+    clock: Instant,
+    /// Connections opened, ever.
+    opened: usize,
+    /// Connections without CONNACK.
+    connecting: usize,
+    ready: usize,
+    /// Connections that have failed, ever.
+    failed: usize,
+    /// Who is looked at next for its keep alive, and when the round began.
+    pinged: usize,
+    ping_round_at: u64,
+    /// Nanoseconds from opening a socket to CONNACK.
+    connect_latency: Histogram<u64>,
+}
+
+impl Swarm {
+    pub fn new(access: Access) -> io::Result<Self> {
+        Ok(Self {
+            access,
+            poller: Poller::new()?,
+            members: Vec::new(),
+            dirty: Vec::new(),
+            unfinished: Vec::new(),
+            scratch: vec![0; READ_BYTES_MAX].into(),
+            clock: Instant::now(),
+            opened: 0,
+            connecting: 0,
+            ready: 0,
+            failed: 0,
+            pinged: 0,
+            ping_round_at: 0,
+            connect_latency: histogram(),
+        })
+    }
+
+    /// Nanoseconds since the swarm began.
+    #[inline]
+    pub fn now(&self) -> u64 {
+        self.clock.elapsed().as_nanos() as u64
+    }
+
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Clients that are connected and subscribed.
+    pub const fn ready(&self) -> usize {
+        self.ready
+    }
+
+    /// Nanoseconds from opening a socket to CONNACK, of every connection there was.
+    pub const fn connect_latency(&self) -> &Histogram<u64> {
+        &self.connect_latency
+    }
+
+    /// Adds a client, which is not opened yet, and gives its number.
+    pub fn add(&mut self, filters: Rc<[Box<str>]>, qos: QoS) -> u32 {
+        let number = self.members.len() as u32;
+        let Access { version, keep_alive_secs, ref user_name, ref password, .. } = self.access;
+        let client_id = format!("loadgen-{}-{number}", std::process::id()).into();
+        let (user_name, password) = (user_name.clone(), password.clone());
+        let client = Client::new(Identity { version, client_id, user_name, password, keep_alive_secs, filters, qos });
+        self.members.push(Member {
+            client,
+            connection: None,
+            out: OutputBuffer::default(),
+            unread: Unread { bytes: Vec::new(), need: 0 },
+            is_dirty: false,
+            opened_at: 0,
+            sent_at: 0,
+        });
+        number
+    }
+
+    /// Opens all clients, in order, until all are ready or one has failed. `watch` is told how many are ready.
+    pub fn open_all(&mut self, handler: &mut impl Handler, mut watch: impl FnMut(usize)) -> io::Result<()> {
+        let (began, failed, mut opened) = (self.now(), self.failed, 0);
+        while self.ready < self.members.len() && self.failed == failed {
+            let now = self.now();
+            while opened < self.members.len() && self.may_open(opened, now - began) {
+                self.open(opened as u32)?;
+                opened += 1;
+            }
+            self.turn(Some(Duration::from_millis(1)), handler);
+            watch(self.ready);
+        }
+        Ok(())
+    }
+
+    /// Whether the pace lets another one be opened, when so many were in so much time.
+    pub fn may_open(&self, opened: usize, nanos: u64) -> bool {
+        match self.access.ramp {
+            ramp if ramp > 0.0 => opened as f64 <= nanos as f64 * 1e-9 * ramp,
+            _ => self.connecting < OPENING_MAX * self.access.brokers.len(),
+        }
+    }
+
+    /// Opens a client that is closed.
+    pub fn open(&mut self, number: u32) -> io::Result<()> {
+        let address = self.access.brokers[self.opened % self.access.brokers.len()];
+        let opened_at = self.now();
+        let socket = self.socket(address)?;
+        let connection = Connection::new(socket.into(), address.into());
+        self.poller.add(&connection, number.into())?;
+        let member = &mut self.members[number as usize];
+        debug_assert!(member.connection.is_none());
+        (member.opened_at, member.connection) = (opened_at, Some(connection));
+        member.client.connect(&mut member.out.bytes);
+        self.opened += 1;
+        self.connecting += 1;
+        self.mark(number);
+        Ok(())
+    }
+
+    /// One that connects, or has.
+    fn socket(&self, address: SocketAddr) -> io::Result<Socket> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
+        socket.set_tcp_nodelay(true)?;
+        match socket.connect(&address.into()) {
+            Err(error) if Errno::from_io_error(&error) != Some(Errno::INPROGRESS) => Err(error),
+            _ => Ok(socket),
+        }
+    }
+
+    /// Closes a client with DISCONNECT. It can be opened again.
+    pub fn close(&mut self, number: u32) {
+        let member = &mut self.members[number as usize];
+        if let Some(mut connection) = member.connection.take() {
+            member.client.disconnect(&mut member.out.bytes);
+            // One that is gone need not be told.
+            let _ = connection.send(&member.out);
+        }
+        self.forget(number);
+    }
+
+    /// Of a client that has no connection any more.
+    fn forget(&mut self, number: u32) {
+        let member = &mut self.members[number as usize];
+        match member.client.phase() {
+            Phase::Connecting => self.connecting -= 1,
+            Phase::Ready => self.ready -= 1,
+            Phase::Subscribing | Phase::Closed => {}
+        }
+        member.client.close();
+        member.connection = None;
+        member.out.bytes.clear();
+        member.unread.bytes.clear();
+    }
+
+    fn fail(&mut self, number: u32, failure: Failure, handler: &mut impl Handler) {
+        self.forget(number);
+        self.failed += 1;
+        handler.on_failed(number, failure);
+    }
+
+    /// How many messages a client can publish now, and how many it ever can have under way.
+    #[inline]
+    pub fn room(&self, number: u32, qos: QoS) -> (u32, u32) {
+        let member = &self.members[number as usize];
+        let (left, most) = member.client.publishes_left(qos);
+        let takes = member.connection.as_ref().is_some_and(|connection| !connection.has_unsent());
+        if takes { (left, most) } else { (0, most) }
+    }
+
+    /// Publishes with the next turn; the payload is what `put_payload` appends, as long as the head was told.
+    #[inline]
+    pub fn publish(&mut self, number: u32, head: &PublishHead, put_payload: impl FnOnce(&mut Vec<u8>)) {
+        let member = &mut self.members[number as usize];
+        member.client.publish(head, &mut member.out.bytes, put_payload);
+        self.mark(number);
+    }
+
+    /// Sends what is to be sent, one write a client, waits for input, and takes it. Says whether there was any.
+    pub fn turn(&mut self, timeout: Option<Duration>, handler: &mut impl Handler) -> bool {
+        self.keep_alive();
+        self.send_dirty(handler);
+        let unfinished = std::mem::take(&mut self.unfinished);
+        self.poller.wait(if unfinished.is_empty() { timeout } else { Some(Duration::ZERO) });
+        let happened = !self.poller.is_empty() || !unfinished.is_empty();
+        unfinished.into_iter().for_each(|number| self.read(number, handler));
+        for index in 0..self.poller.len() {
+            let event = self.poller.event(index);
+            self.on_event(event, handler);
+        }
+        happened
+    }
+
+    fn on_event(&mut self, event: Readiness, handler: &mut impl Handler) {
+        let number = event.token as u32;
+        let Member { client, connection: Some(connection), .. } = &mut self.members[number as usize] else { return };
+        if event.hung_up {
+            // What there is still to read comes to its end.
+            connection.hung_up = true;
+            if client.phase() == Phase::Connecting
+                && let Ok(Some(error)) = SockRef::from(&*connection).take_error()
+            {
+                return self.fail(number, Failure::Unreachable(error.to_string()), handler);
+            }
+        }
+        if event.writable && connection.has_unsent() {
+            if connection.send_unsent().is_err() {
+                return self.fail(number, Failure::Closed, handler);
+            }
+            if !connection.has_unsent() {
+                handler.on_drained(number);
+            }
+        }
+        if event.readable {
+            self.read(number, handler);
+        }
+    }
+
+    fn read(&mut self, number: u32, handler: &mut impl Handler) {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        for turn in 0.. {
+            let member = &mut self.members[number as usize];
+            let Some(connection) = &mut member.connection else { break };
+            if turn == READS_PER_TURN {
+                self.unfinished.push(number);
+                break;
+            }
+            let moved = member.unread.bytes.len();
+            let is_moved = moved <= MOVED_BYTES_MAX;
+            let received = if is_moved {
+                scratch[..moved].copy_from_slice(&member.unread.bytes);
+                connection.receive(&mut scratch[moved..])
+            } else {
+                connection.receive_more(&mut member.unread)
+            };
+            let is_all = match received {
+                Received::Bytes { bytes: 0, .. } => continue,
+                Received::Bytes { bytes, is_all } => {
+                    let input = is_moved.then(|| &scratch[..moved + bytes]);
+                    if let Err(failure) = self.take(number, input, handler) {
+                        self.fail(number, failure, handler);
+                    }
+                    is_all
+                }
+                Received::Nothing => true,
+                Received::End => {
+                    self.fail(number, Failure::Closed, handler);
+                    true
+                }
+            };
+            if is_all {
+                break;
+            }
+        }
+        self.scratch = scratch;
+    }
+
+    /// Takes an input, or what is unread, and keeps the rest unread.
+    fn take(&mut self, number: u32, input: Option<&[u8]>, handler: &mut impl Handler) -> Result<(), Failure> {
+        let now = self.now();
+        let Self { members, connecting, ready, connect_latency, .. } = self;
+        let Member { client, out, unread, opened_at, .. } = &mut members[number as usize];
+        let bytes = input.unwrap_or(&unread.bytes);
+        let taken = client.receive(bytes, &mut out.bytes, |happening| match happening {
+            Happening::Message(publish) => handler.on_message(number, publish, now),
+            Happening::Acknowledged => handler.on_acknowledged(number),
+            Happening::Connected => {
+                *connecting -= 1;
+                connect_latency.saturating_record(now - *opened_at);
+            }
+            Happening::Ready => {
+                *ready += 1;
+                handler.on_ready(number);
+            }
+        });
+        let Taken { bytes: used, need } = taken?;
+        match input {
+            Some(input) => {
+                unread.bytes.clear();
+                unread.bytes.extend_from_slice(&input[used..]);
+            }
+            None => {
+                unread.bytes.drain(..used);
+            }
+        }
+        unread.need = need;
+        self.mark(number);
+        Ok(())
+    }
+
+    #[inline]
+    fn mark(&mut self, number: u32) {
+        let member = &mut self.members[number as usize];
+        if !member.out.bytes.is_empty() && !std::mem::replace(&mut member.is_dirty, true) {
+            self.dirty.push(number);
+        }
+    }
+
+    fn send_dirty(&mut self, handler: &mut impl Handler) {
+        if self.dirty.is_empty() {
+            return;
+        }
+        let now = self.now();
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for number in dirty.drain(..) {
+            let member = &mut self.members[number as usize];
+            (member.is_dirty, member.sent_at) = (false, now);
+            let Some(connection) = &mut member.connection else { continue };
+            let is_sent = connection.send(&member.out).is_ok();
+            member.out.bytes.clear();
+            member.out.bytes.shrink_to(KEPT_BUFFER_BYTES_MAX);
+            if !is_sent {
+                // What came before the end is the better reason.
+                self.read(number, handler);
+                self.fail_open(number, handler);
+            }
+        }
+        self.dirty = dirty;
+    }
+
+    fn fail_open(&mut self, number: u32, handler: &mut impl Handler) {
+        if self.members[number as usize].connection.is_some() {
+            self.fail(number, Failure::Closed, handler);
+        }
+    }
+
+    /// Lets those ping that have been silent for long, as many as are due to be looked at since the last time.
+    fn keep_alive(&mut self) {
+        let keep_alive = Duration::from_secs(self.access.keep_alive_secs.into()).as_nanos() as f64;
+        if keep_alive == 0.0 || self.members.is_empty() {
+            return;
+        }
+        let now = self.now();
+        let share = (now - self.ping_round_at) as f64 / (keep_alive * PING_ROUND);
+        let end = ((self.members.len() as f64 * share) as usize).min(self.members.len());
+        for number in self.pinged..end {
+            let member = &mut self.members[number];
+            if member.client.phase() == Phase::Ready && (now - member.sent_at) as f64 > keep_alive * PING_AFTER {
+                member.client.ping(&mut member.out.bytes);
+                self.mark(number as u32);
+            }
+        }
+        self.pinged = end;
+        if end == self.members.len() {
+            (self.pinged, self.ping_round_at) = (0, now);
+        }
+    }
+}
