@@ -6,7 +6,7 @@ use std::rc::Rc;
 use thrum::mqtt::{
     Ack, AckType, ConnAck, Connect, Delivery, Disconnect, FilterRequest, Packet, PacketId, PacketType, Progress,
     Properties, PropertyId, Publish, QoS, ReasonCode, RetainHandling, Sender, SharedFilter, SubAck, Subscribe,
-    TopicName, Version, decode, decode_publish, encode, encode_ack, frame,
+    TopicName, Unsubscribe, Version, decode, decode_publish, encode, encode_ack, frame,
 };
 
 /// Filters that one SUBSCRIBE asks for.
@@ -36,6 +36,8 @@ pub enum Phase {
     Connecting,
     Subscribing,
     Ready,
+    /// Has sent DISCONNECT; the connection is the broker's to close.
+    Leaving,
 }
 
 /// What a client is told of what it received.
@@ -47,6 +49,8 @@ pub enum Happening<'a> {
     Message(&'a Publish<'a>),
     /// A publish of QoS 1 or 2 has come to its end.
     Acknowledged,
+    /// A ping was answered.
+    Pinged,
 }
 
 /// Why a client cannot go on.
@@ -237,6 +241,7 @@ impl Client {
             }
             Packet::Ack(AckType::PubRel, ack) => self.acknowledge(AckType::PubComp, ack.packet_id, out),
             Packet::Disconnect(disconnect) => return Err(Failure::Disconnected(disconnect.reason)),
+            Packet::PingResp => tell(Happening::Pinged),
             Packet::ConnAck(_) | Packet::SubAck(_) => {
                 return Err(Failure::Malformed("an answer to nothing".into()));
             }
@@ -287,11 +292,29 @@ impl Client {
 
     fn request<'a>(&self, filter: &'a str) -> FilterRequest<'a> {
         FilterRequest {
-            filter: SharedFilter::new(filter).expect("scenarios make valid filters"),
+            filter: shared_filter(filter),
             qos: self.identity.qos,
             no_local: false,
             retain_as_published: false,
             retain_handling: RetainHandling::Send,
+        }
+    }
+
+    /// Subscribes to these from now on; one that is ready is ready again when all are granted.
+    pub fn subscribe(&mut self, filters: Rc<[Box<str>]>, out: &mut Vec<u8>) {
+        debug_assert!(self.phase == Phase::Ready && !filters.is_empty());
+        (self.identity.filters, self.asked) = (filters, 0);
+        self.subscribe_more(out, &mut |_| {});
+    }
+
+    /// Ends all its subscriptions.
+    pub fn unsubscribe(&mut self, out: &mut Vec<u8>) {
+        let filters = std::mem::replace(&mut self.identity.filters, Rc::new([]));
+        for some in filters.chunks(FILTERS_PER_SUBSCRIBE) {
+            let some: Vec<_> = some.iter().map(|filter| shared_filter(filter)).collect();
+            let mut buffer = Vec::new();
+            let unsubscribe = Unsubscribe::new(self.packet_id(), Properties::EMPTY, &some, &mut buffer);
+            encode(&Packet::Unsubscribe(unsubscribe), self.identity.version, out);
         }
     }
 
@@ -327,9 +350,14 @@ impl Client {
     }
 
     pub fn disconnect(&mut self, out: &mut Vec<u8>) {
+        self.phase = Phase::Leaving;
         let disconnect = Disconnect { reason: ReasonCode::Success, properties: Properties::EMPTY };
         encode(&Packet::Disconnect(disconnect), self.identity.version, out);
     }
+}
+
+fn shared_filter(filter: &str) -> SharedFilter<'_> {
+    SharedFilter::new(filter).expect("scenarios make valid filters")
 }
 
 fn malformed(error: thrum::mqtt::Error) -> Failure {

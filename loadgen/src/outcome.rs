@@ -24,7 +24,13 @@ pub struct Outcome {
     pub payload_bytes: usize,
     pub clients: usize,
     pub connects: Connects,
+    /// Filters that clients subscribed to, in all.
+    pub subscriptions: u64,
+    /// Messages that the broker was given to retain before the measurement.
+    pub retained: u64,
     pub messages: Messages,
+    /// Nanoseconds from SUBSCRIBE to the last of all retained messages, where they were fetched.
+    pub fetches: Histogram<u64>,
     /// Of the measurement, without connecting, warm-up and what came after it.
     pub span: Duration,
     pub samples: Vec<Sample>,
@@ -60,6 +66,22 @@ pub struct Messages {
     pub late: u64,
 }
 
+impl Messages {
+    pub fn none() -> Self {
+        Self {
+            sent: 0,
+            received: 0,
+            due: 0,
+            received_in_span: 0,
+            faults: Faults::default(),
+            broken: 0,
+            latency: histogram(),
+            is_paced: false,
+            late: 0,
+        }
+    }
+}
+
 /// A part of the measurement.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Sample {
@@ -79,6 +101,8 @@ pub struct Sample {
 pub struct Cost {
     /// Of this process, during the measurement, without what it spent on asking in vain where it does not sleep.
     pub generator_cpu: Duration,
+    /// Of this process, from the first connection opened to the last one ready.
+    pub generator_connecting_cpu: Duration,
     /// Where its process is known.
     pub broker: Option<BrokerCost>,
 }
@@ -89,6 +113,13 @@ pub struct BrokerCost {
     pub connecting_cpu: Duration,
     /// From the first message sent to the last one received, warm-up included.
     pub messages_cpu: Duration,
-    /// What its resident memory grew by meanwhile, from the first connection opened to the last one ready.
+    /// What its resident memory grew by meanwhile, from the first connection opened to the last one ready; zero: it was
+    /// not looked at.
     pub connecting_bytes: u64,
+    /// Of that, what subscriptions took, where they can be told from connections.
+    pub subscribing_bytes: u64,
+    /// What it grew by while it was given messages to retain.
+    pub retained_bytes: u64,
+    /// During the measurement, where connections were only held.
+    pub holding_cpu: Duration,
 }

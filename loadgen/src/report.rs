@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::summary::{Percentiles, Summary};
+use crate::summary::{BrokerFigures, Percentiles, Summary};
 
 /// Failures that are told one by one.
 const FAILURES_TOLD: usize = 3;
@@ -34,17 +34,35 @@ impl fmt::Display for Table<'_> {
         if let Some(latency) = summary.latency_micros {
             write_percentiles(f, "latency", latency)?;
         }
-        if let Some(micros) = summary.broker.and_then(|broker| broker.micros_per_message) {
-            writeln!(f, "  broker: {micros:.3} us of CPU a delivery")?;
+        if let Some(connecting) = summary.connect_micros {
+            write_percentiles(f, "connecting", connecting)?;
         }
-        if let Some(bytes) = summary.broker.and_then(|broker| broker.bytes_per_connection) {
-            writeln!(f, "  broker: {bytes:.0} bytes of memory a connection")?;
+        if let Some(fetch) = summary.fetch_micros {
+            write_percentiles(f, &format!("{} fetches", summary.fetches), fetch)?;
+        }
+        if let Some(broker) = &summary.broker {
+            write_broker(f, broker)?;
         }
         if let Some(limit) = &summary.own_limit {
             writeln!(f, "  NOTE: {limit}: the broker may be able to do more than this")?;
         }
         summary.failures.iter().take(FAILURES_TOLD).try_for_each(|failure| writeln!(f, "  FAILED: {failure}"))
     }
+}
+
+fn write_broker(f: &mut fmt::Formatter<'_>, broker: &BrokerFigures) -> fmt::Result {
+    let figures = [
+        (broker.micros_per_message, 3, "us of CPU a delivery"),
+        (broker.micros_per_connect, 1, "us of CPU a connect"),
+        (broker.holding_busy.map(|share| share * 100.0), 2, "% of a core while connections are held"),
+        (broker.bytes_per_connection, 0, "bytes of memory a connection"),
+        (broker.bytes_per_subscription, 0, "bytes of memory a subscription"),
+        (broker.bytes_per_retained, 0, "bytes of memory a retained message"),
+    ];
+    figures.into_iter().try_for_each(|(figure, digits, of)| match figure {
+        Some(figure) => writeln!(f, "  broker: {figure:.digits$} {of}"),
+        None => Ok(()),
+    })
 }
 
 fn write_percentiles(f: &mut fmt::Formatter<'_>, what: &str, micros: Percentiles) -> fmt::Result {

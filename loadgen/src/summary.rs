@@ -1,5 +1,7 @@
 //! The figures of a run: what is printed, kept and compared.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use thrum::mqtt::Version;
 
@@ -32,6 +34,9 @@ pub struct Summary {
     /// Deliveries in the measurement.
     pub messages_per_sec: f64,
     pub latency_micros: Option<Percentiles>,
+    /// From SUBSCRIBE to the last of all retained messages.
+    pub fetch_micros: Option<Percentiles>,
+    pub fetches: u64,
     /// Messages sent more than a millisecond later than they were to be.
     pub late: u64,
     /// Share of a core that the generator used.
@@ -59,7 +64,12 @@ pub struct BrokerFigures {
     /// Of its processor, for a delivery.
     pub micros_per_message: Option<f64>,
     pub micros_per_connect: Option<f64>,
+    /// With its subscriptions.
     pub bytes_per_connection: Option<f64>,
+    pub bytes_per_subscription: Option<f64>,
+    pub bytes_per_retained: Option<f64>,
+    /// Share of a core that it used while connections were held.
+    pub holding_busy: Option<f64>,
 }
 
 /// A part of the measurement, for a plot.
@@ -80,6 +90,7 @@ impl Summary {
         let Outcome { connects, messages, cost, span, .. } = outcome;
         let faults = &messages.faults;
         let each = |micros: f64, count: u64| (count > 0).then(|| micros / count as f64);
+        let grown = |bytes: u64, count: u64| (bytes > 0 && count > 0).then(|| bytes as f64 / count as f64);
         Self {
             scenario: outcome.name.clone(),
             protocol: match outcome.version {
@@ -104,13 +115,19 @@ impl Summary {
             wrong_payload: faults.wrong_payload,
             messages_per_sec: rate(messages.received_in_span, span.as_secs_f64()),
             latency_micros: Percentiles::of(&messages.latency),
+            fetch_micros: Percentiles::of(&outcome.fetches),
+            fetches: outcome.fetches.len(),
             late: messages.late,
             generator_busy: cost.generator_cpu.as_secs_f64() / span.as_secs_f64().max(f64::MIN_POSITIVE),
             own_limit: own_limit(outcome),
             broker: cost.broker.map(|broker| BrokerFigures {
                 micros_per_message: each(broker.messages_cpu.as_secs_f64() * 1e6, messages.received),
                 micros_per_connect: each(broker.connecting_cpu.as_secs_f64() * 1e6, connects.count),
-                bytes_per_connection: each(broker.connecting_bytes as f64, outcome.clients as u64),
+                bytes_per_connection: grown(broker.connecting_bytes, outcome.clients as u64),
+                bytes_per_subscription: grown(broker.subscribing_bytes, outcome.subscriptions),
+                bytes_per_retained: grown(broker.retained_bytes, outcome.retained),
+                holding_busy: (!broker.holding_cpu.is_zero())
+                    .then(|| broker.holding_cpu.as_secs_f64() / span.as_secs_f64().max(f64::MIN_POSITIVE)),
             }),
             is_kept: is_kept(outcome),
             failures: outcome.failures.clone(),
@@ -159,8 +176,15 @@ fn own_limit(outcome: &Outcome) -> Option<String> {
         return (late > LATE_SHARE)
             .then(|| format!("the generator sent {:.1} % of its messages more than 1 ms late", late * 100.0));
     }
-    let busy = outcome.cost.generator_cpu.as_secs_f64() / outcome.span.as_secs_f64().max(f64::MIN_POSITIVE);
-    (busy > BUSY_SHARE).then(|| format!("the generator was busy for {:.0} % of the time", busy * 100.0))
+    let share = |cpu: Duration, span: Duration| cpu.as_secs_f64() / span.as_secs_f64().max(f64::MIN_POSITIVE);
+    let busy = share(outcome.cost.generator_cpu, outcome.span);
+    if busy > BUSY_SHARE {
+        return Some(format!("the generator was busy for {:.0} % of the time", busy * 100.0));
+    }
+    // Where there are messages, nobody looks at how fast their clients connected.
+    let connecting = share(outcome.cost.generator_connecting_cpu, outcome.connects.span);
+    (messages.due == 0 && connecting > BUSY_SHARE)
+        .then(|| format!("the generator was busy for {:.0} % of the time it took to connect", connecting * 100.0))
 }
 
 /// Every delivery as its QoS promises: nothing lost above QoS 0, nothing twice but at QoS 1, and all of it in order and

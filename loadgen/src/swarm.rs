@@ -63,6 +63,10 @@ pub trait Handler {
     fn on_drained(&mut self, client: u32);
     /// The connection is gone, not by [`Swarm::close`].
     fn on_failed(&mut self, client: u32, failure: Failure);
+    /// The broker has closed the connection after [`Swarm::leave`].
+    fn on_left(&mut self, _client: u32) {}
+    /// Has answered [`Swarm::ping`], or a ping of its keep alive.
+    fn on_pinged(&mut self, _client: u32) {}
 }
 
 #[derive(Debug)]
@@ -216,25 +220,64 @@ impl Swarm {
         }
     }
 
-    /// Closes a client with DISCONNECT. It can be opened again.
+    /// Closes a client, with DISCONNECT if it has not sent one. It can be opened again.
     pub fn close(&mut self, number: u32) {
         let member = &mut self.members[number as usize];
-        if let Some(mut connection) = member.connection.take() {
+        let phase = member.client.phase();
+        if phase != Phase::Leaving
+            && let Some(connection) = &mut member.connection
+        {
             member.client.disconnect(&mut member.out.bytes);
             // One that is gone need not be told.
             let _ = connection.send(&member.out);
         }
-        self.forget(number);
+        self.forget(number, phase);
     }
 
-    /// Of a client that has no connection any more.
-    fn forget(&mut self, number: u32) {
+    /// Lets a client that is ready send DISCONNECT, and leaves it to the broker to close the connection. Whoever closes
+    /// first keeps the pair of ports for a minute (TIME_WAIT): with the broker it blocks nothing, for a new connection
+    /// takes it over, whereas a client's port could not be used again, of which an address has 28,000.
+    pub fn leave(&mut self, number: u32) {
         let member = &mut self.members[number as usize];
-        match member.client.phase() {
+        debug_assert_eq!(member.client.phase(), Phase::Ready);
+        member.client.disconnect(&mut member.out.bytes);
+        self.ready -= 1;
+        self.mark(number);
+    }
+
+    /// Subscribes a client that is ready, which is ready again when all is granted.
+    pub fn subscribe(&mut self, number: u32, filters: Rc<[Box<str>]>) {
+        let member = &mut self.members[number as usize];
+        member.client.subscribe(filters, &mut member.out.bytes);
+        self.ready -= 1;
+        self.mark(number);
+    }
+
+    /// Ends all subscriptions of a client that is ready.
+    pub fn unsubscribe(&mut self, number: u32) {
+        let member = &mut self.members[number as usize];
+        member.client.unsubscribe(&mut member.out.bytes);
+        self.mark(number);
+    }
+
+    pub fn ping(&mut self, number: u32) {
+        let member = &mut self.members[number as usize];
+        member.client.ping(&mut member.out.bytes);
+        self.mark(number);
+    }
+
+    pub fn phase(&self, number: u32) -> Phase {
+        self.members[number as usize].client.phase()
+    }
+
+    /// Of a client that has no connection any more, and was in this phase.
+    fn forget(&mut self, number: u32, phase: Phase) {
+        match phase {
             Phase::Connecting => self.connecting -= 1,
             Phase::Ready => self.ready -= 1,
-            Phase::Subscribing | Phase::Closed => {}
+            Phase::Subscribing | Phase::Leaving | Phase::Closed => {}
         }
+        let member = &mut self.members[number as usize];
         member.client.close();
         member.connection = None;
         member.out.bytes.clear();
@@ -242,7 +285,11 @@ impl Swarm {
     }
 
     fn fail(&mut self, number: u32, failure: Failure, handler: &mut impl Handler) {
-        self.forget(number);
+        let phase = self.phase(number);
+        self.forget(number, phase);
+        if phase == Phase::Leaving {
+            return handler.on_left(number);
+        }
         self.failed += 1;
         handler.on_failed(number, failure);
     }
@@ -352,6 +399,7 @@ impl Swarm {
         let taken = client.receive(bytes, &mut out.bytes, |happening| match happening {
             Happening::Message(publish) => handler.on_message(number, publish, now),
             Happening::Acknowledged => handler.on_acknowledged(number),
+            Happening::Pinged => handler.on_pinged(number),
             Happening::Connected => {
                 *connecting -= 1;
                 connect_latency.saturating_record(now - *opened_at);

@@ -78,8 +78,9 @@ struct Traffic<'a> {
 pub fn run(plan: &Plan, load: &Load, mut watch: impl FnMut(Stage)) -> io::Result<Outcome> {
     let broker = || load.pid.and_then(Usage::of);
     let mut traffic = Traffic::new(plan, load)?;
-    let before = broker();
+    let (before, own) = (broker(), own_cpu());
     let connect_span = traffic.open(&mut watch)?;
+    let generator_connecting_cpu = own_cpu() - own;
     let connected = broker();
     let (span, generator_cpu) = traffic.publish_all(&mut watch);
     traffic.drain();
@@ -87,8 +88,9 @@ pub fn run(plan: &Plan, load: &Load, mut watch: impl FnMut(Stage)) -> io::Result
         connecting_cpu: connected.cpu - before.cpu,
         messages_cpu: after.cpu - connected.cpu,
         connecting_bytes: connected.resident_bytes.saturating_sub(before.resident_bytes),
+        ..BrokerCost::default()
     });
-    Ok(traffic.finish(plan, connect_span, span, Cost { generator_cpu, broker }))
+    Ok(traffic.finish(plan, connect_span, span, Cost { generator_cpu, generator_connecting_cpu, broker }))
 }
 
 impl<'a> Traffic<'a> {
@@ -304,6 +306,8 @@ impl<'a> Traffic<'a> {
                 span: connect_span,
                 latency: self.swarm.connect_latency().clone(),
             },
+            subscriptions: plan.subscribers.iter().map(|subscriber| subscriber.filters.len() as u64).sum(),
+            retained: 0,
             messages: Messages {
                 sent: self.account.sent,
                 received: self.account.received,
@@ -315,6 +319,7 @@ impl<'a> Traffic<'a> {
                 is_paced: self.load.rate > 0.0,
                 late: self.late,
             },
+            fetches: histogram(),
             span,
             samples: self.samples,
             cost,
