@@ -1,13 +1,13 @@
 //! What can be asked for on the command line.
 
-use std::net::SocketAddr;
+use std::io;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use thrum::mqtt::{QoS, Version};
+use clap::{Args, Parser, Subcommand};
+use thrum::mqtt::QoS;
 
+use crate::access::{AccessOptions, amount};
 use crate::plan::Plan;
-use crate::swarm::Access;
 use crate::traffic::Load;
 
 /// Measures MQTT brokers: throughput, latency, and what was lost, duplicated or came in the wrong order.
@@ -76,89 +76,69 @@ pub enum Scenario {
     },
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Protocol {
-    #[value(name = "3.1.1")]
-    V311,
-    #[value(name = "5")]
-    V5,
+#[derive(Clone, Debug, Args)]
+pub struct Options {
+    #[command(flatten)]
+    pub access: AccessOptions,
+    #[command(flatten)]
+    pub load: LoadOptions,
 }
 
 #[derive(Clone, Debug, Args)]
-pub struct Options {
-    /// Address of the broker
-    #[arg(long, short = 'b', default_value = "127.0.0.1:1883")]
-    pub broker: SocketAddr,
-    /// Protocol version
-    #[arg(long, short = 'V', value_enum, default_value = "3.1.1")]
-    pub protocol: Protocol,
+#[command(next_help_heading = "Load")]
+pub struct LoadOptions {
     /// QoS of publishes and subscriptions
     #[arg(long, short = 'q', default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
     pub qos: u8,
     /// Bytes of payload, at least 16
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, value_name = "BYTES", default_value_t = 16)]
     pub size: usize,
     /// Messages a second, of all publishers together; 0: as many as the windows let through
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, value_name = "PER_SECOND", default_value_t = 0.0, value_parser = amount)]
     pub rate: f64,
     /// Messages that a publisher has under way, end to end, where there is no rate
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, value_name = "MESSAGES", default_value_t = 64)]
     pub window: u32,
-    /// Messages that are sent together
-    #[arg(long, default_value_t = 16)]
+    /// Messages that go into one write, where there is no rate
+    #[arg(long, value_name = "MESSAGES", default_value_t = 16)]
     pub batch: u32,
-    /// Seconds of the measurement
-    #[arg(long, default_value_t = 10.0)]
-    pub duration: f64,
-    /// Seconds before it that do not count
-    #[arg(long, default_value_t = 1.0)]
-    pub warm_up: f64,
-    /// Connections opened a second; 0: as fast as they can be
-    #[arg(long, default_value_t = 0.0)]
-    pub ramp: f64,
-    /// Never sleep: the generator is not late to wake, which a low latency needs, and keeps its core busy
-    #[arg(long)]
-    pub spin: bool,
-    /// What payloads and choices are made from
-    #[arg(long, default_value_t = 1)]
+    /// What payloads and choices are made from: the same again for the same number
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     pub seed: u64,
-    /// Keep alive of the clients in seconds
-    #[arg(long, default_value_t = 300)]
-    pub keep_alive: u16,
+    /// Of the measurement
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = amount, help_heading = "Measurement")]
+    pub duration: f64,
+    /// Before the measurement; what comes meanwhile is checked, and left out of the figures
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = amount, help_heading = "Measurement")]
+    pub warm_up: f64,
+    /// Never sleep: the generator is not late to wake, which short latencies need, and keeps its core busy
+    #[arg(long, help_heading = "Measurement")]
+    pub spin: bool,
     /// Process of the broker, whose CPU and memory are then told
-    #[arg(long)]
+    #[arg(long, help_heading = "Measurement")]
     pub pid: Option<u32>,
     /// Core to run on
-    #[arg(long)]
+    #[arg(long, help_heading = "Measurement")]
     pub core: Option<usize>,
 }
 
 impl Options {
-    pub fn load(&self) -> Load {
-        Load {
-            access: Access {
-                brokers: vec![self.broker],
-                sources: Vec::new(),
-                version: match self.protocol {
-                    Protocol::V311 => Version::V3_1_1,
-                    Protocol::V5 => Version::V5,
-                },
-                keep_alive_secs: self.keep_alive,
-                user_name: None,
-                password: None,
-                ramp: self.ramp,
-            },
-            qos: QoS::from_u8(self.qos).expect("clap lets no other in"),
-            payload_bytes: self.size,
-            window: self.window.max(self.batch),
-            batch: self.batch.max(1),
-            rate: self.rate,
-            warm_up: Duration::from_secs_f64(self.warm_up),
-            duration: Duration::from_secs_f64(self.duration),
-            spins: self.spin,
-            seed: self.seed,
-            pid: self.pid,
-        }
+    /// What is asked for, with names resolved and files read.
+    pub fn load(&self) -> io::Result<Load> {
+        let LoadOptions { qos, size, rate, window, batch, seed, duration, warm_up, spin, pid, .. } = self.load;
+        Ok(Load {
+            access: self.access.access().map_err(io::Error::other)?,
+            qos: QoS::from_u8(qos).expect("clap lets no other in"),
+            payload_bytes: size,
+            window: window.max(batch).max(1),
+            batch: batch.max(1),
+            rate,
+            warm_up: Duration::from_secs_f64(warm_up),
+            duration: Duration::from_secs_f64(duration),
+            spins: spin,
+            seed,
+            pid,
+        })
     }
 }
 

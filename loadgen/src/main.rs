@@ -15,7 +15,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let command_line = CommandLine::parse();
-    let placement = command_line.scenario.options().core.map_or(Placement::Unbound, Placement::Fixed);
+    let placement = command_line.scenario.options().load.core.map_or(Placement::Unbound, Placement::Fixed);
     let executor = match LocalExecutorBuilder::new(placement).io_memory(0).make() {
         Ok(executor) => executor,
         Err(error) => {
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
 }
 
 fn measure(scenario: &Scenario) -> io::Result<Summary> {
-    let summary = Summary::of(&traffic::run(&scenario.plan(), &scenario.options().load(), |_| {})?);
+    let summary = Summary::of(&traffic::run(&scenario.plan(), &scenario.options().load()?, |_| {})?);
     write!(io::stdout(), "{}", Table(&summary))?;
     Ok(summary)
 }

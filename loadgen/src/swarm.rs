@@ -10,11 +10,14 @@ use hdrhistogram::Histogram;
 use rustix::io::Errno;
 use socket2::{Domain, SockRef, Socket, Type};
 use thrum::broker::OutputBuffer;
-use thrum::mqtt::{Publish, QoS, Version};
+use thrum::mqtt::{Publish, QoS};
 use thrum::net::{Connection, Poller, Readiness, Received, Unread};
+use thrum::server::{HostLimits, raise_descriptor_limit};
 
+use crate::access::Access;
 use crate::client::{Client, Failure, Happening, Identity, Phase, PublishHead, Taken};
 use crate::outcome::histogram;
+use crate::transport::Transport;
 
 /// What one read takes at most: little enough to stay in the cache until it is looked at.
 const READ_BYTES_MAX: usize = 128 * 1024;
@@ -28,6 +31,9 @@ const READS_PER_TURN: usize = 8;
 /// Connections that are opened at once to one address: as many as a listener's queue holds everywhere.
 const OPENING_MAX: usize = 100;
 
+/// Descriptors that are not connections', where they cannot be counted.
+const DESCRIPTORS_OF_OTHERS: u64 = 64;
+
 /// An output buffer over that is given back when it has been sent.
 const KEPT_BUFFER_BYTES_MAX: usize = 256 * 1024;
 
@@ -35,21 +41,6 @@ const KEPT_BUFFER_BYTES_MAX: usize = 256 * 1024;
 /// of it, so that it does so in time.
 const PING_AFTER: f64 = 0.75;
 const PING_ROUND: f64 = 0.125;
-
-/// How clients reach the broker, and who they are.
-#[derive(Clone, Debug)]
-pub struct Access {
-    /// Taken in turn.
-    pub brokers: Vec<SocketAddr>,
-    /// Addresses to connect from, taken in turn; none: what the system chooses.
-    pub sources: Vec<SocketAddr>,
-    pub version: Version,
-    pub keep_alive_secs: u16,
-    pub user_name: Option<Rc<str>>,
-    pub password: Option<Rc<str>>,
-    /// Connections opened a second; zero: as fast as they can be.
-    pub ramp: f64,
-}
 
 /// Is told what happens to the clients, which it knows by number.
 pub trait Handler {
@@ -73,6 +64,8 @@ pub trait Handler {
 struct Member {
     client: Client,
     connection: Option<Connection>,
+    /// None where MQTT is spoken plainly.
+    transport: Option<Box<Transport>>,
     out: OutputBuffer,
     /// What is left of a packet that is not whole yet.
     unread: Unread,
@@ -92,6 +85,8 @@ pub struct Swarm {
     /// Members that had more to read than one turn takes.
     unfinished: Vec<u32>,
     scratch: Box<[u8]>,
+    /// What a transport makes of one client's output.
+    wire: OutputBuffer,
     clock: Instant,
     /// Connections opened, ever.
     opened: usize,
@@ -116,6 +111,7 @@ impl Swarm {
             dirty: Vec::new(),
             unfinished: Vec::new(),
             scratch: vec![0; READ_BYTES_MAX].into(),
+            wire: OutputBuffer::default(),
             clock: Instant::now(),
             opened: 0,
             connecting: 0,
@@ -161,6 +157,7 @@ impl Swarm {
         self.members.push(Member {
             client,
             connection: None,
+            transport: None,
             out: OutputBuffer::default(),
             unread: Unread { bytes: Vec::new(), need: 0 },
             is_dirty: false,
@@ -172,6 +169,7 @@ impl Swarm {
 
     /// Opens all clients, in order, until all are ready or one has failed. `watch` is told how many are ready.
     pub fn open_all(&mut self, handler: &mut impl Handler, mut watch: impl FnMut(usize)) -> io::Result<()> {
+        check_descriptors(self.members.len())?;
         let (began, failed, mut opened) = (self.now(), self.failed, 0);
         while self.ready < self.members.len() && self.failed == failed {
             let now = self.now();
@@ -195,13 +193,17 @@ impl Swarm {
 
     /// Opens a client that is closed.
     pub fn open(&mut self, number: u32) -> io::Result<()> {
-        let address = self.access.brokers[self.opened % self.access.brokers.len()];
+        let broker = self.access.brokers[self.opened % self.access.brokers.len()].clone();
         let opened_at = self.now();
-        let socket = self.socket(address)?;
-        let connection = Connection::new(socket.into(), address.into());
+        let socket = self.socket(broker.address)?;
+        let mut connection = Connection::new(socket.into(), broker.address.into());
         self.poller.add(&connection, number.into())?;
         let member = &mut self.members[number as usize];
         debug_assert!(member.connection.is_none());
+        let begun = self.access.wrapping.begin(&broker.host, broker.address.port(), &mut self.wire.bytes);
+        member.transport = begun.map_err(|error| io::Error::other(error.to_string()))?;
+        // One that is gone is told of as any other.
+        let _ = send_wire(&mut connection, &mut self.wire);
         (member.opened_at, member.connection) = (opened_at, Some(connection));
         member.client.connect(&mut member.out.bytes);
         self.opened += 1;
@@ -214,8 +216,18 @@ impl Swarm {
     fn socket(&self, address: SocketAddr) -> io::Result<Socket> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
         socket.set_tcp_nodelay(true)?;
+        if !self.access.sources.is_empty() {
+            let source = self.access.sources[self.opened % self.access.sources.len()];
+            // Those that have just been closed leave their ports to others.
+            socket.set_reuse_address(true)?;
+            socket
+                .bind(&SocketAddr::from((source, 0)).into())
+                .map_err(|error| told(error, &format!("from {source}")))?;
+        }
         match socket.connect(&address.into()) {
-            Err(error) if Errno::from_io_error(&error) != Some(Errno::INPROGRESS) => Err(error),
+            Err(error) if Errno::from_io_error(&error) != Some(Errno::INPROGRESS) => {
+                Err(told(error, &format!("to {address}")))
+            }
             _ => Ok(socket),
         }
     }
@@ -229,7 +241,7 @@ impl Swarm {
         {
             member.client.disconnect(&mut member.out.bytes);
             // One that is gone need not be told.
-            let _ = connection.send(&member.out);
+            let _ = send(&mut connection, &mut member.transport, &mut member.out, &mut self.wire);
         }
         self.forget(number, phase);
     }
@@ -279,7 +291,7 @@ impl Swarm {
         }
         let member = &mut self.members[number as usize];
         member.client.close();
-        member.connection = None;
+        (member.connection, member.transport) = (None, None);
         member.out.bytes.clear();
         member.unread.bytes.clear();
     }
@@ -354,45 +366,56 @@ impl Swarm {
     fn read(&mut self, number: u32, handler: &mut impl Handler) {
         let mut scratch = std::mem::take(&mut self.scratch);
         for turn in 0.. {
-            let member = &mut self.members[number as usize];
-            let Some(connection) = &mut member.connection else { break };
             if turn == READS_PER_TURN {
                 self.unfinished.push(number);
                 break;
             }
-            let moved = member.unread.bytes.len();
-            let is_moved = moved <= MOVED_BYTES_MAX;
-            let received = if is_moved {
-                scratch[..moved].copy_from_slice(&member.unread.bytes);
-                connection.receive(&mut scratch[moved..])
-            } else {
-                connection.receive_more(&mut member.unread)
-            };
-            let is_all = match received {
-                Received::Bytes { bytes: 0, .. } => continue,
-                Received::Bytes { bytes, is_all } => {
-                    let input = is_moved.then(|| &scratch[..moved + bytes]);
-                    if let Err(failure) = self.take(number, input, handler) {
-                        self.fail(number, failure, handler);
-                    }
-                    is_all
+            match self.read_once(number, &mut scratch, handler) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(failure) => {
+                    self.fail(number, failure, handler);
+                    break;
                 }
-                Received::Nothing => true,
-                Received::End => {
-                    self.fail(number, Failure::Closed, handler);
-                    true
-                }
-            };
-            if is_all {
-                break;
             }
         }
         self.scratch = scratch;
     }
 
+    /// Says whether there may be more.
+    fn read_once(&mut self, number: u32, scratch: &mut [u8], handler: &mut impl Handler) -> Result<bool, Failure> {
+        let Member { connection: Some(connection), transport, unread, .. } = &mut self.members[number as usize] else {
+            return Ok(false);
+        };
+        let moved = unread.bytes.len();
+        let is_moved = transport.is_none() && moved <= MOVED_BYTES_MAX;
+        let received = if is_moved {
+            scratch[..moved].copy_from_slice(&unread.bytes);
+            connection.receive(&mut scratch[moved..])
+        } else if transport.is_some() {
+            connection.receive(scratch)
+        } else {
+            connection.receive_more(unread)
+        };
+        let (bytes, is_all) = match received {
+            Received::Bytes { bytes: 0, .. } => return Ok(true),
+            Received::Bytes { bytes, is_all } => (bytes, is_all),
+            Received::Nothing => return Ok(false),
+            Received::End => return Err(Failure::Closed),
+        };
+        let now = self.clock.elapsed().as_nanos() as u64;
+        if let Some(transport) = transport {
+            let opened = transport.open(&scratch[..bytes], &mut unread.bytes, &mut self.wire.bytes);
+            // The end of a connection is told by the next read, and why there is an error is told first.
+            let _ = send_wire(connection, &mut self.wire);
+            opened.map_err(|error| Failure::Malformed(error.to_string()))?;
+        }
+        self.take(number, is_moved.then(|| &scratch[..moved + bytes]), now, handler)?;
+        Ok(!is_all)
+    }
+
     /// Takes an input, or what is unread, and keeps the rest unread.
-    fn take(&mut self, number: u32, input: Option<&[u8]>, handler: &mut impl Handler) -> Result<(), Failure> {
-        let now = self.now();
+    fn take(&mut self, number: u32, input: Option<&[u8]>, now: u64, handler: &mut impl Handler) -> Result<(), Failure> {
         let Self { members, connecting, ready, connect_latency, .. } = self;
         let Member { client, out, unread, opened_at, .. } = &mut members[number as usize];
         let bytes = input.unwrap_or(&unread.bytes);
@@ -442,10 +465,7 @@ impl Swarm {
             let member = &mut self.members[number as usize];
             (member.is_dirty, member.sent_at) = (false, now);
             let Some(connection) = &mut member.connection else { continue };
-            let is_sent = connection.send(&member.out).is_ok();
-            member.out.bytes.clear();
-            member.out.bytes.shrink_to(KEPT_BUFFER_BYTES_MAX);
-            if !is_sent {
+            if send(connection, &mut member.transport, &mut member.out, &mut self.wire).is_err() {
                 // What came before the end is the better reason.
                 self.read(number, handler);
                 self.fail_open(number, handler);
@@ -481,4 +501,54 @@ impl Swarm {
             (self.pinged, self.ping_round_at) = (0, now);
         }
     }
+}
+
+/// Sends an output, and empties it.
+#[inline]
+fn send(
+    connection: &mut Connection,
+    transport: &mut Option<Box<Transport>>,
+    out: &mut OutputBuffer,
+    wire: &mut OutputBuffer,
+) -> io::Result<()> {
+    let Some(transport) = transport else { return send_wire(connection, out) };
+    let sealed = transport.seal(&out.bytes, &mut wire.bytes);
+    out.bytes.clear();
+    sealed.map_err(|error| io::Error::other(error.to_string()))?;
+    send_wire(connection, wire)
+}
+
+#[inline]
+fn send_wire(connection: &mut Connection, wire: &mut OutputBuffer) -> io::Result<()> {
+    if wire.bytes.is_empty() {
+        return Ok(());
+    }
+    let sent = connection.send(wire);
+    wire.bytes.clear();
+    wire.bytes.shrink_to(KEPT_BUFFER_BYTES_MAX);
+    sent.map(|_| ())
+}
+
+/// An error with what it was about, and what helps.
+fn told(error: io::Error, about: &str) -> io::Error {
+    let help = match error.kind() {
+        io::ErrorKind::AddrNotAvailable => ": there is no free port, or no such address; give more with --source",
+        _ => "",
+    };
+    io::Error::new(error.kind(), format!("cannot connect {about}: {error}{help}"))
+}
+
+/// Before so many connections are opened, so that it is not found out on the way.
+fn check_descriptors(clients: usize) -> io::Result<()> {
+    raise_descriptor_limit();
+    let limit = HostLimits::read().descriptors;
+    let used = std::fs::read_dir("/proc/self/fd").map_or(DESCRIPTORS_OF_OTHERS, |files| files.count() as u64);
+    let needed = clients as u64 + used;
+    if needed <= limit {
+        return Ok(());
+    }
+    Err(io::Error::other(format!(
+        "{clients} clients need {needed} open files, and this process may have {limit}: \
+         raise its limit (ulimit -n {needed}), or share the clients among several generators"
+    )))
 }

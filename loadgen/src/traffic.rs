@@ -8,12 +8,13 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use thrum::mqtt::{QoS, TopicName};
 
+use crate::access::Access;
 use crate::account::Account;
 use crate::client::PublishHead;
 use crate::outcome::{BrokerCost, Connects, Cost, Messages, Outcome, Sample, histogram};
 use crate::plan::Plan;
 use crate::stamp::Payloads;
-use crate::swarm::{Access, Swarm};
+use crate::swarm::Swarm;
 use crate::usage::{Usage, own_cpu};
 
 /// How long what is under way may take to arrive, counted from the last message that did.
