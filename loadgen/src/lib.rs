@@ -6,12 +6,15 @@
 
 pub mod access;
 pub mod account;
+pub mod churn;
 pub mod client;
 pub mod command_line;
+pub mod crowd;
 pub mod ledger;
 pub mod outcome;
 pub mod plan;
 pub mod report;
+pub mod retained;
 pub mod stamp;
 pub mod summary;
 pub mod swarm;

@@ -241,7 +241,7 @@ impl Swarm {
         {
             member.client.disconnect(&mut member.out.bytes);
             // One that is gone need not be told.
-            let _ = send(&mut connection, &mut member.transport, &mut member.out, &mut self.wire);
+            let _ = send(connection, &mut member.transport, &mut member.out, &mut self.wire);
         }
         self.forget(number, phase);
     }
@@ -276,6 +276,10 @@ impl Swarm {
         let member = &mut self.members[number as usize];
         member.client.ping(&mut member.out.bytes);
         self.mark(number);
+    }
+
+    pub fn is_ready(&self, number: u32) -> bool {
+        self.phase(number) == Phase::Ready
     }
 
     pub fn phase(&self, number: u32) -> Phase {

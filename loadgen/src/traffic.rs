@@ -18,7 +18,7 @@ use crate::swarm::Swarm;
 use crate::usage::{Usage, own_cpu};
 
 /// How long what is under way may take to arrive, counted from the last message that did.
-const QUIET: Duration = Duration::from_secs(2);
+pub const QUIET: Duration = Duration::from_secs(2);
 
 /// What a message may be late without counting as late.
 const LATE_NANOS: u64 = 1_000_000;
@@ -27,7 +27,7 @@ const LATE_NANOS: u64 = 1_000_000;
 const WATCH_EVERY: Duration = Duration::from_millis(50);
 
 /// Samples of a run: one a second, but no fewer than this.
-const SAMPLES_MIN: u32 = 20;
+pub const SAMPLES_MIN: u32 = 20;
 
 #[derive(Clone, Debug)]
 pub struct Load {
@@ -55,6 +55,10 @@ pub struct Load {
 pub enum Stage {
     Connecting { ready: usize, clients: usize },
     Publishing { sent: u64, received: u64 },
+    /// Connections that are only held.
+    Holding { ready: usize, clients: usize },
+    /// Clients that have come and gone.
+    Churning { completed: u64 },
 }
 
 /// A run under way.

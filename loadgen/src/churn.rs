@@ -1,0 +1,255 @@
+//! Clients that come and go: each connects, subscribes if asked for, leaves, and comes again.
+
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use thrum::mqtt::{Publish, QoS};
+
+use crate::access::Access;
+use crate::client::{Failure, Phase};
+use crate::outcome::{BrokerCost, Connects, Cost, Messages, Outcome, Sample, histogram};
+use crate::swarm::{Handler, Swarm};
+use crate::traffic::{Load, SAMPLES_MIN, Stage};
+use crate::usage::{Usage, own_cpu};
+
+/// A broker need not close the connection after DISCONNECT; it is closed here then, and costs a port for a minute.
+const CLOSING: Duration = Duration::from_secs(1);
+
+/// How often those are looked for that the broker does not close.
+const CLOSING_ROUND: Duration = Duration::from_millis(100);
+
+/// How long nobody may get anywhere.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A run with so many failures need not go on.
+const FAILURES_MAX: usize = 100;
+
+const TURN: Duration = Duration::from_millis(10);
+
+/// What is heard of the clients.
+#[derive(Default, Debug)]
+struct Gate {
+    ready: Vec<u32>,
+    gone: Vec<u32>,
+    messages: u64,
+    failures: Vec<String>,
+}
+
+impl Handler for Gate {
+    fn on_ready(&mut self, client: u32) {
+        self.ready.push(client);
+    }
+
+    fn on_message(&mut self, _: u32, _: &Publish<'_>, _: u64) {
+        self.messages += 1;
+    }
+
+    fn on_acknowledged(&mut self, _: u32) {}
+
+    fn on_drained(&mut self, _: u32) {}
+
+    fn on_failed(&mut self, client: u32, failure: Failure) {
+        self.failures.push(failure.to_string());
+        self.gone.push(client);
+    }
+
+    fn on_left(&mut self, client: u32) {
+        self.gone.push(client);
+    }
+}
+
+/// Clients that come and go, by turns.
+#[derive(Debug)]
+pub struct Churn {
+    swarm: Swarm,
+    gate: Gate,
+    /// Those that are to be opened.
+    closed: Vec<u32>,
+    /// When each has sent DISCONNECT.
+    leaving_at: Vec<u64>,
+    looked_at: u64,
+    began: u64,
+    opened: usize,
+    /// Clients that got all they wanted, ever, and when the last one did, or there was nobody who wanted anything.
+    completed: u64,
+    progress_at: u64,
+}
+
+impl Churn {
+    /// So many clients at a time, at the pace of the access, which subscribe to what each is given.
+    pub fn new(access: Access, clients: usize, qos: QoS, filters: impl Fn(usize) -> Rc<[Box<str>]>) -> io::Result<Self> {
+        let mut swarm = Swarm::new(access)?;
+        let closed = (0..clients).map(|client| swarm.add(filters(client), qos)).rev().collect();
+        let now = swarm.now();
+        Ok(Self {
+            swarm,
+            gate: Gate::default(),
+            closed,
+            leaving_at: vec![0; clients],
+            looked_at: now,
+            began: now,
+            opened: 0,
+            completed: 0,
+            progress_at: now,
+        })
+    }
+
+    /// Connections that came as far as they were to, ever.
+    pub const fn completed(&self) -> u64 {
+        self.completed
+    }
+
+    pub fn take_failures(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.gate.failures)
+    }
+
+    /// Opens who is to come, and lets go who has come.
+    pub fn turn(&mut self, timeout: Duration) -> io::Result<()> {
+        if self.closed.len() == self.swarm.len() {
+            self.progress_at = self.swarm.now();
+        }
+        while !self.closed.is_empty() && self.swarm.may_open(self.opened, self.swarm.now() - self.began) {
+            self.swarm.open(self.closed.pop().expect("one that is closed"))?;
+            self.opened += 1;
+        }
+        self.turn_without_opening(timeout);
+        Ok(())
+    }
+
+    fn turn_without_opening(&mut self, timeout: Duration) {
+        self.swarm.turn(Some(timeout), &mut self.gate);
+        let now = self.swarm.now();
+        for client in self.gate.ready.drain(..) {
+            // It may have failed since.
+            if self.swarm.phase(client) == Phase::Ready {
+                self.swarm.leave(client);
+                self.leaving_at[client as usize] = now;
+                (self.completed, self.progress_at) = (self.completed + 1, now);
+            }
+        }
+        self.closed.append(&mut self.gate.gone);
+        if now > self.looked_at + CLOSING_ROUND.as_nanos() as u64 {
+            self.looked_at = now;
+            self.close_left(now);
+        }
+    }
+
+    fn close_left(&mut self, now: u64) {
+        for client in 0..self.leaving_at.len() as u32 {
+            let is_due = now > self.leaving_at[client as usize] + CLOSING.as_nanos() as u64;
+            if is_due && self.swarm.phase(client) == Phase::Leaving {
+                self.swarm.close(client);
+                self.closed.push(client);
+            }
+        }
+    }
+
+    /// Lets all go.
+    pub fn end(&mut self) {
+        let end = self.swarm.now() + CLOSING.as_nanos() as u64;
+        while self.closed.len() < self.swarm.len() && self.swarm.now() < end {
+            self.turn_without_opening(TURN);
+        }
+        (0..self.swarm.len() as u32).for_each(|client| self.swarm.close(client));
+    }
+}
+
+/// What was counted so far.
+#[derive(Clone, Debug)]
+struct Counted {
+    at: u64,
+    latency: Histogram<u64>,
+}
+
+impl Churn {
+    fn counted(&self) -> Counted {
+        Counted { at: self.swarm.now(), latency: self.swarm.connect_latency().clone() }
+    }
+
+    /// What was counted since.
+    fn since(&self, before: &Counted) -> Counted {
+        let Counted { at, mut latency } = self.counted();
+        latency.subtract(&before.latency).expect("an earlier one of the same kind");
+        Counted { at: at - before.at, latency }
+    }
+
+    fn sample(&self, measured_from: u64, last: &Counted) -> Sample {
+        let Counted { at: span, latency } = self.since(last);
+        Sample {
+            at: Duration::from_nanos(last.at + span - measured_from),
+            span: Duration::from_nanos(span),
+            connects: latency.len(),
+            sent: 0,
+            received: 0,
+            p50: latency.value_at_quantile(0.5),
+            p99: latency.value_at_quantile(0.99),
+            max: latency.max(),
+        }
+    }
+}
+
+/// Runs so many clients at a time for the duration. `watch` is told now and then how far it is.
+pub fn run(clients: usize, subscribes: bool, load: &Load, mut watch: impl FnMut(Stage)) -> io::Result<Outcome> {
+    let filters = |client| if subscribes { [format!("churn/{client}").into()].into() } else { Rc::new([]) as Rc<[_]> };
+    let mut churn = Churn::new(load.access.clone(), clients, load.qos, filters)?;
+    churn.turn_until(churn.began + load.warm_up.as_nanos() as u64, &mut watch, |_| {})?;
+    let broker = || load.pid.and_then(Usage::of);
+    let (before, cpu_before, own) = (churn.counted(), broker(), own_cpu());
+    let (mut samples, mut last) = (Vec::new(), before.clone());
+    let sample_span = load.duration.min(Duration::from_secs(1)).min(load.duration / SAMPLES_MIN).as_nanos() as u64;
+    churn.turn_until(before.at + load.duration.as_nanos() as u64, &mut watch, |churn| {
+        if churn.swarm.now() >= last.at + sample_span {
+            samples.push(churn.sample(before.at, &last));
+            last = churn.counted();
+        }
+    })?;
+    let Counted { at: span, latency } = churn.since(&before);
+    let (span, generator_cpu) = (Duration::from_nanos(span), own_cpu() - own);
+    let broker = cpu_before
+        .zip(broker())
+        .map(|(before, after)| BrokerCost { connecting_cpu: after.cpu - before.cpu, ..BrokerCost::default() });
+    churn.end();
+    let failures = churn.take_failures();
+    match failures.first() {
+        Some(failure) if churn.completed == 0 => return Err(io::Error::other(failure.clone())),
+        _ => {}
+    }
+    Ok(Outcome {
+        name: format!("churn, {clients} at a time{}", if subscribes { ", each subscribing" } else { "" }),
+        version: load.access.version,
+        qos: load.qos,
+        payload_bytes: 0,
+        clients,
+        connects: Connects { count: latency.len(), span, latency },
+        subscriptions: if subscribes { churn.completed } else { 0 },
+        retained: 0,
+        messages: Messages::none(),
+        fetches: histogram(),
+        span,
+        samples,
+        cost: Cost { generator_cpu, generator_connecting_cpu: generator_cpu, broker },
+        failures,
+    })
+}
+
+impl Churn {
+    fn turn_until(
+        &mut self,
+        end: u64,
+        watch: &mut impl FnMut(Stage),
+        mut each_turn: impl FnMut(&Self),
+    ) -> io::Result<()> {
+        while self.swarm.now() < end && self.gate.failures.len() < FAILURES_MAX {
+            self.turn(TURN)?;
+            each_turn(self);
+            watch(Stage::Churning { completed: self.completed });
+            if self.swarm.now() > self.progress_at + PATIENCE.as_nanos() as u64 {
+                self.gate.failures.push(format!("the broker let nobody in for {} s", PATIENCE.as_secs()));
+                break;
+            }
+        }
+        Ok(())
+    }
+}

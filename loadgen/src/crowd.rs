@@ -1,0 +1,222 @@
+//! Many connections that are only held: opened, subscribed if asked for, kept alive, called by name at the end, and
+//! closed.
+
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use thrum::mqtt::Publish;
+
+use crate::client::Failure;
+use crate::outcome::{BrokerCost, Connects, Cost, Messages, Outcome, histogram};
+use crate::swarm::{Handler, Swarm};
+use crate::traffic::{Load, Stage};
+use crate::usage::{Usage, own_cpu};
+
+/// How long the broker has to come to rest before its memory is looked at.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// How long the broker may leave all of them without an answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long one wait takes while there is nothing to do.
+const IDLE_TURN: Duration = Duration::from_millis(50);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Crowd {
+    pub clients: usize,
+    /// Filters that each of them subscribes to, all of them different.
+    pub filters_each: usize,
+}
+
+/// What is heard of the clients.
+#[derive(Default, Debug)]
+struct Roll {
+    failures: Vec<String>,
+    ready: u64,
+    pinged: u64,
+    left: u64,
+}
+
+impl Handler for Roll {
+    fn on_ready(&mut self, _: u32) {
+        self.ready += 1;
+    }
+
+    fn on_message(&mut self, _: u32, _: &Publish<'_>, _: u64) {}
+
+    fn on_acknowledged(&mut self, _: u32) {}
+
+    fn on_drained(&mut self, _: u32) {}
+
+    fn on_failed(&mut self, _: u32, failure: Failure) {
+        self.failures.push(failure.to_string());
+    }
+
+    fn on_left(&mut self, _: u32) {
+        self.left += 1;
+    }
+
+    fn on_pinged(&mut self, _: u32) {
+        self.pinged += 1;
+    }
+}
+
+/// A crowd under way.
+struct Run<'a, W> {
+    crowd: Crowd,
+    load: &'a Load,
+    swarm: Swarm,
+    roll: Roll,
+    watch: W,
+}
+
+/// Runs a crowd. `watch` is told now and then how far it is.
+pub fn run(crowd: Crowd, load: &Load, watch: impl FnMut(Stage)) -> io::Result<Outcome> {
+    let mut swarm = Swarm::new(load.access.clone())?;
+    (0..crowd.clients).for_each(|_| _ = swarm.add(Rc::new([]), load.qos));
+    let mut run = Run { crowd, load, swarm, roll: Roll::default(), watch };
+    let (before, own) = (run.usage(), own_cpu());
+    let connect_span = run.open()?;
+    let (connecting, generator_connecting_cpu) = (run.usage(), own_cpu() - own);
+    run.settle();
+    let connected = run.usage();
+    run.subscribe();
+    let (subscribed, own) = (run.usage(), own_cpu());
+    let span = run.hold();
+    let (held, generator_cpu) = (run.usage(), own_cpu() - own);
+    run.call_roll();
+    run.leave();
+    let known = before.zip(connecting).zip(connected).zip(subscribed).zip(held);
+    let broker = known.map(|((((before, connecting), connected), subscribed), held)| BrokerCost {
+        connecting_cpu: connecting.cpu - before.cpu,
+        connecting_bytes: subscribed.resident_bytes.saturating_sub(before.resident_bytes),
+        subscribing_bytes: subscribed.resident_bytes.saturating_sub(connected.resident_bytes),
+        holding_cpu: held.cpu - subscribed.cpu,
+        ..BrokerCost::default()
+    });
+    Ok(run.finish(connect_span, span, Cost { generator_cpu, generator_connecting_cpu, broker }))
+}
+
+impl<W: FnMut(Stage)> Run<'_, W> {
+    fn usage(&self) -> Option<Usage> {
+        self.load.pid.and_then(Usage::of)
+    }
+
+    fn open(&mut self) -> io::Result<Duration> {
+        let (began, clients) = (self.swarm.now(), self.crowd.clients);
+        self.swarm.open_all(&mut self.roll, |ready| (self.watch)(Stage::Connecting { ready, clients }))?;
+        match self.roll.failures.first() {
+            Some(failure) if self.swarm.ready() == 0 => Err(io::Error::other(failure.clone())),
+            _ => Ok(Duration::from_nanos(self.swarm.now() - began)),
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.roll.failures.is_empty()
+    }
+
+    fn settle(&mut self) {
+        if self.load.pid.is_some() && self.is_whole() {
+            self.turn_until(self.swarm.now() + SETTLE.as_nanos() as u64);
+        }
+    }
+
+    fn turn_until(&mut self, end: u64) {
+        while self.swarm.now() < end {
+            let left = Duration::from_nanos(end.saturating_sub(self.swarm.now()));
+            self.swarm.turn(Some(left.min(IDLE_TURN)), &mut self.roll);
+        }
+    }
+
+    fn subscribe(&mut self) {
+        let Crowd { clients, filters_each } = self.crowd;
+        if filters_each == 0 || !self.is_whole() {
+            return;
+        }
+        let expected = self.roll.ready + clients as u64;
+        for client in 0..clients as u32 {
+            let filters = (0..filters_each).map(|filter| format!("crowd/{client}/{filter}").into()).collect();
+            self.swarm.subscribe(client, filters);
+        }
+        if !self.await_answers(expected, |roll| roll.ready) && self.is_whole() {
+            self.roll.failures.push("the broker does not answer subscriptions".into());
+        }
+        self.settle();
+    }
+
+    /// Waits until so many have answered, or one has failed, or none did for long.
+    fn await_answers(&mut self, expected: u64, count: impl Fn(&Roll) -> u64) -> bool {
+        let (failures, mut last, mut at) = (self.roll.failures.len(), count(&self.roll), self.swarm.now());
+        while last < expected && self.roll.failures.len() == failures {
+            self.swarm.turn(Some(IDLE_TURN), &mut self.roll);
+            let now = self.swarm.now();
+            if count(&self.roll) != last {
+                (last, at) = (count(&self.roll), now);
+            } else if now > at + PATIENCE.as_nanos() as u64 {
+                return false;
+            }
+        }
+        last >= expected
+    }
+
+    /// The measurement. Those that are lost meanwhile are failures, and the others are held on.
+    fn hold(&mut self) -> Duration {
+        let began = self.swarm.now();
+        let end = began + self.load.duration.as_nanos() as u64;
+        while self.swarm.now() < end && self.swarm.ready() > 0 {
+            self.turn_until(end.min(self.swarm.now() + IDLE_TURN.as_nanos() as u64));
+            (self.watch)(Stage::Holding { ready: self.swarm.ready(), clients: self.crowd.clients });
+        }
+        Duration::from_nanos(self.swarm.now() - began)
+    }
+
+    /// A connection that nothing is sent on looks whole, whatever became of the broker.
+    fn call_roll(&mut self) {
+        let ready: Vec<_> = self.those_ready();
+        let expected = self.roll.pinged + ready.len() as u64;
+        ready.into_iter().for_each(|client| self.swarm.ping(client));
+        if !self.await_answers(expected, |roll| roll.pinged) {
+            let unanswered = expected - self.roll.pinged;
+            self.roll.failures.push(format!("{unanswered} clients have no answer to their last ping"));
+        }
+    }
+
+    fn leave(&mut self) {
+        let ready: Vec<_> = self.those_ready();
+        let expected = ready.len() as u64;
+        ready.into_iter().for_each(|client| self.swarm.leave(client));
+        self.await_answers(expected, |roll| roll.left);
+        (0..self.crowd.clients as u32).for_each(|client| self.swarm.close(client));
+    }
+
+    fn those_ready(&self) -> Vec<u32> {
+        (0..self.crowd.clients as u32).filter(|&client| self.swarm.is_ready(client)).collect()
+    }
+
+    fn finish(self, connect_span: Duration, span: Duration, cost: Cost) -> Outcome {
+        let Crowd { clients, filters_each } = self.crowd;
+        let name = match filters_each {
+            0 => format!("conn, {clients} clients"),
+            1 => format!("conn, {clients} clients with a subscription each"),
+            more => format!("conn, {clients} clients with {more} subscriptions each"),
+        };
+        let latency = self.swarm.connect_latency().clone();
+        Outcome {
+            name,
+            version: self.load.access.version,
+            qos: self.load.qos,
+            payload_bytes: 0,
+            clients,
+            connects: Connects { count: latency.len(), span: connect_span, latency },
+            subscriptions: (clients * filters_each) as u64,
+            retained: 0,
+            messages: Messages::none(),
+            fetches: histogram(),
+            span,
+            samples: Vec::new(),
+            cost,
+            failures: self.roll.failures,
+        }
+    }
+}
