@@ -67,6 +67,8 @@ pub enum Failure {
     },
     Disconnected(ReasonCode),
     Malformed(String),
+    /// TLS or WebSocket, in the words of those who speak it.
+    Transport(String),
 }
 
 impl fmt::Display for Failure {
@@ -80,6 +82,7 @@ impl fmt::Display for Failure {
                 write!(f, "a subscription of QoS {} was granted QoS {granted}", *asked as u8)
             }
             Self::Disconnected(reason) => write!(f, "the broker ended a connection: {reason}"),
+            Self::Transport(error) => f.write_str(error),
             Self::Malformed(error) => write!(f, "the broker sent what is no packet: {error}"),
         }
     }

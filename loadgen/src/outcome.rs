@@ -64,6 +64,8 @@ pub struct Messages {
     pub is_paced: bool,
     /// Messages that were sent later than they were to be, by more than a millisecond.
     pub late: u64,
+    /// By how much messages were late on the average: it is in their latencies.
+    pub lateness: Duration,
 }
 
 impl Messages {

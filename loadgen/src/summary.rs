@@ -12,6 +12,9 @@ use crate::outcome::{Outcome, Sample};
 const BUSY_SHARE: f64 = 0.9;
 const LATE_SHARE: f64 = 0.01;
 
+/// A generator whose own lateness is so much of the median latency has measured itself.
+const LATENESS_SHARE: f64 = 0.2;
+
 #[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
 pub struct Summary {
     pub scenario: String,
@@ -173,8 +176,16 @@ fn own_limit(outcome: &Outcome) -> Option<String> {
     let messages = &outcome.messages;
     if messages.is_paced {
         let late = messages.late as f64 / messages.sent.max(1) as f64;
-        return (late > LATE_SHARE)
-            .then(|| format!("the generator sent {:.1} % of its messages more than 1 ms late", late * 100.0));
+        if late > LATE_SHARE {
+            return Some(format!("the generator sent {:.1} % of its messages more than 1 ms late", late * 100.0));
+        }
+        let lateness = messages.lateness.as_nanos() as f64;
+        return (lateness > messages.latency.value_at_quantile(0.5) as f64 * LATENESS_SHARE).then(|| {
+            format!(
+                "the generator was {:.0} us late on the average, which is in the latencies (see --spin)",
+                lateness / 1e3
+            )
+        });
     }
     let share = |cpu: Duration, span: Duration| cpu.as_secs_f64() / span.as_secs_f64().max(f64::MIN_POSITIVE);
     let busy = share(outcome.cost.generator_cpu, outcome.span);

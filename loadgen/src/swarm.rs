@@ -412,7 +412,7 @@ impl Swarm {
             let opened = transport.open(&scratch[..bytes], &mut unread.bytes, &mut self.wire.bytes);
             // The end of a connection is told by the next read, and why there is an error is told first.
             let _ = send_wire(connection, &mut self.wire);
-            opened.map_err(|error| Failure::Malformed(error.to_string()))?;
+            opened.map_err(|error| Failure::Transport(error.to_string()))?;
         }
         self.take(number, is_moved.then(|| &scratch[..moved + bytes]), now, handler)?;
         Ok(!is_all)
@@ -469,16 +469,19 @@ impl Swarm {
             let member = &mut self.members[number as usize];
             (member.is_dirty, member.sent_at) = (false, now);
             let Some(connection) = &mut member.connection else { continue };
-            if send(connection, &mut member.transport, &mut member.out, &mut self.wire).is_err() {
-                // What came before the end is the better reason.
-                self.read(number, handler);
-                self.fail_open(number, handler);
+            if let Err(error) = send(connection, &mut member.transport, &mut member.out, &mut self.wire) {
+                self.on_unsendable(number, &error, handler);
             }
         }
         self.dirty = dirty;
     }
 
-    fn fail_open(&mut self, number: u32, handler: &mut impl Handler) {
+    fn on_unsendable(&mut self, number: u32, error: &io::Error, handler: &mut impl Handler) {
+        if self.members[number as usize].client.phase() == Phase::Connecting {
+            return self.fail(number, Failure::Unreachable(error.to_string()), handler);
+        }
+        // What came before the end is the better reason.
+        self.read(number, handler);
         if self.members[number as usize].connection.is_some() {
             self.fail(number, Failure::Closed, handler);
         }

@@ -2,10 +2,12 @@
 //! and gives what is under way the time to arrive.
 
 use std::io;
+use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use rustix::thread::set_current_timer_slack;
 use thrum::mqtt::{QoS, TopicName};
 
 use crate::access::Access;
@@ -71,6 +73,7 @@ struct Traffic<'a> {
     /// Messages that were due, and late, at a rate; and who is next.
     scheduled: u64,
     late: u64,
+    lateness_nanos: u64,
     next_publisher: u32,
     latency: Histogram<u64>,
     samples: Vec<Sample>,
@@ -82,6 +85,8 @@ struct Traffic<'a> {
 /// Runs a plan. `watch` is told now and then how far it is.
 pub fn run(plan: &Plan, load: &Load, mut watch: impl FnMut(Stage)) -> io::Result<Outcome> {
     let broker = || load.pid.and_then(Usage::of);
+    // Wakes when it is to; where that is not permitted, it wakes some microseconds later.
+    let _ = set_current_timer_slack(Some(NonZeroU64::MIN));
     let mut traffic = Traffic::new(plan, load)?;
     let (before, own) = (broker(), own_cpu());
     let connect_span = traffic.open(&mut watch)?;
@@ -114,6 +119,7 @@ impl<'a> Traffic<'a> {
             account: Account::new(plan, load.qos, payloads, load.seed),
             scheduled: 0,
             late: 0,
+            lateness_nanos: 0,
             next_publisher: 0,
             latency: histogram(),
             samples: Vec::new(),
@@ -247,6 +253,7 @@ impl<'a> Traffic<'a> {
             }
             self.scheduled += 1;
             self.late += u64::from(now - due > LATE_NANOS);
+            self.lateness_nanos += now - due;
             let publisher = self.next_publisher;
             self.next_publisher = if publisher + 1 == self.account.publishers.len() as u32 { 0 } else { publisher + 1 };
             if self.account.publishers[publisher as usize].waiting.is_empty() && self.room(publisher).0 > 0 {
@@ -323,6 +330,7 @@ impl<'a> Traffic<'a> {
                 latency: self.latency,
                 is_paced: self.load.rate > 0.0,
                 late: self.late,
+                lateness: Duration::from_nanos(self.lateness_nanos / self.scheduled.max(1)),
             },
             fetches: histogram(),
             span,

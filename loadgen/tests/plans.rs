@@ -107,5 +107,6 @@ fn a_broker_that_is_not_there_is_an_error() {
     let broker = start();
     let load = load(&broker, QoS::AtMostOnce);
     broker.stop().expect("a drain");
-    assert!(run(&Plan::pairs(1), &load, |_| {}).is_err());
+    let error = run(&Plan::pairs(1), &load, |_| {}).expect_err("nobody listens");
+    assert!(error.to_string().contains("refused"), "{error}");
 }
