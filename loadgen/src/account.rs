@@ -219,6 +219,10 @@ impl Handler for Account<'_> {
 
     #[inline]
     fn on_message(&mut self, client: u32, publish: &Publish<'_>, now: u64) {
+        // Was there before this subscription, as what comes of it has no RETAIN: nobody is due it.
+        if publish.retain {
+            return;
+        }
         self.received += 1;
         self.last_received = now;
         let Some(subscriber) = self.plan.subscribers.get(client as usize) else {

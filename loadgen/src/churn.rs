@@ -10,6 +10,8 @@ use thrum::mqtt::{Publish, QoS};
 use crate::access::Access;
 use crate::client::{Failure, Phase};
 use crate::outcome::{BrokerCost, Connects, Cost, Messages, Outcome, Sample, histogram};
+use crate::plan::Background;
+use crate::stamp::Payloads;
 use crate::swarm::{Handler, Swarm};
 use crate::traffic::{Load, SAMPLES_MIN, Stage};
 use crate::usage::{Usage, own_cpu};
@@ -33,7 +35,9 @@ const TURN: Duration = Duration::from_millis(10);
 struct Gate {
     ready: Vec<u32>,
     gone: Vec<u32>,
-    messages: u64,
+    /// Of messages that come to those that subscribe; none: there are not to be any.
+    payloads: Option<Payloads>,
+    wrong_payload: u64,
     failures: Vec<String>,
 }
 
@@ -42,8 +46,9 @@ impl Handler for Gate {
         self.ready.push(client);
     }
 
-    fn on_message(&mut self, _: u32, _: &Publish<'_>, _: u64) {
-        self.messages += 1;
+    fn on_message(&mut self, _: u32, publish: &Publish<'_>, _: u64) {
+        let is_right = self.payloads.as_ref().is_some_and(|payloads| payloads.read(publish.payload).is_some());
+        self.wrong_payload += u64::from(!is_right);
     }
 
     fn on_acknowledged(&mut self, _: u32) {}
@@ -79,11 +84,19 @@ pub struct Churn {
 
 impl Churn {
     /// So many clients at a time, at the pace of the access, which subscribe to what each is given.
-    pub fn new(access: Access, clients: usize, qos: QoS, filters: impl Fn(usize) -> Rc<[Box<str>]>) -> io::Result<Self> {
-        let mut swarm = Swarm::new(access)?;
+    pub fn new(
+        access: Access,
+        clients: usize,
+        qos: QoS,
+        filters: impl Fn(usize) -> Rc<[Box<str>]>,
+    ) -> io::Result<Self> {
+        Ok(Self::of(Swarm::new(access)?, clients, qos, filters))
+    }
+
+    fn of(mut swarm: Swarm, clients: usize, qos: QoS, filters: impl Fn(usize) -> Rc<[Box<str>]>) -> Self {
         let closed = (0..clients).map(|client| swarm.add(filters(client), qos)).rev().collect();
         let now = swarm.now();
-        Ok(Self {
+        Self {
             swarm,
             gate: Gate::default(),
             closed,
@@ -93,7 +106,23 @@ impl Churn {
             opened: 0,
             completed: 0,
             progress_at: now,
-        })
+        }
+    }
+
+    /// Beside others, whose messages come to these as well; with client identifiers of their own.
+    pub fn beside(
+        others: &Swarm,
+        access: Access,
+        background: &Background,
+        qos: QoS,
+        payloads: Payloads,
+    ) -> io::Result<Self> {
+        let access = Access { ramp: background.connects_per_sec, ..access };
+        let mut churn = Self::of(Swarm::with_ids_from(others.len(), access)?, background.clients, qos, |_| {
+            Rc::clone(&background.filters)
+        });
+        churn.gate.payloads = Some(payloads);
+        Ok(churn)
     }
 
     /// Connections that came as far as they were to, ever.
@@ -105,6 +134,16 @@ impl Churn {
         std::mem::take(&mut self.gate.failures)
     }
 
+    /// Messages that came and were not as they were sent.
+    pub const fn wrong_payload(&self) -> u64 {
+        self.gate.wrong_payload
+    }
+
+    /// The pace counts from now.
+    pub fn begin(&mut self) {
+        self.began = self.swarm.now();
+    }
+
     /// Opens who is to come, and lets go who has come.
     pub fn turn(&mut self, timeout: Duration) -> io::Result<()> {
         if self.closed.len() == self.swarm.len() {
@@ -114,11 +153,6 @@ impl Churn {
             self.swarm.open(self.closed.pop().expect("one that is closed"))?;
             self.opened += 1;
         }
-        self.turn_without_opening(timeout);
-        Ok(())
-    }
-
-    fn turn_without_opening(&mut self, timeout: Duration) {
         self.swarm.turn(Some(timeout), &mut self.gate);
         let now = self.swarm.now();
         for client in self.gate.ready.drain(..) {
@@ -134,6 +168,7 @@ impl Churn {
             self.looked_at = now;
             self.close_left(now);
         }
+        Ok(())
     }
 
     fn close_left(&mut self, now: u64) {
@@ -148,11 +183,7 @@ impl Churn {
 
     /// Lets all go.
     pub fn end(&mut self) {
-        let end = self.swarm.now() + CLOSING.as_nanos() as u64;
-        while self.closed.len() < self.swarm.len() && self.swarm.now() < end {
-            self.turn_without_opening(TURN);
-        }
-        (0..self.swarm.len() as u32).for_each(|client| self.swarm.close(client));
+        self.swarm.close_all();
     }
 }
 

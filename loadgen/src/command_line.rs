@@ -3,11 +3,17 @@
 use std::io;
 use std::time::Duration;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 use thrum::mqtt::QoS;
 
 use crate::access::{AccessOptions, amount};
+use crate::crowd::Crowd;
+use crate::measurement::{Measurement, Task};
 use crate::plan::Plan;
+use crate::retained::Collection;
+use crate::stamp::STAMP_BYTES;
+use crate::suite::{self, Case};
 use crate::traffic::Load;
 
 /// Measures MQTT brokers: throughput, latency, and what was lost, duplicated or came in the wrong order.
@@ -45,10 +51,11 @@ pub enum Scenario {
         #[command(flatten)]
         options: Options,
     },
-    /// Pairs of every QoS to publish with and to subscribe with
+    /// What a site looks like: pairs of every QoS, groups, workers, retained states, and clients that come and go
     Mixed {
-        #[arg(long, default_value_t = 90)]
-        pairs: usize,
+        /// How many times 235 clients
+        #[arg(long, default_value_t = 1)]
+        scale: usize,
         #[command(flatten)]
         options: Options,
     },
@@ -74,6 +81,63 @@ pub enum Scenario {
         #[command(flatten)]
         options: Options,
     },
+    /// Connections that are opened and held
+    Conn {
+        #[arg(long, default_value_t = 1_000)]
+        clients: usize,
+        /// Each subscribes to a filter of its own
+        #[arg(long)]
+        subscribe: bool,
+        /// Each subscribes to so many filters of its own
+        #[arg(long, value_name = "NUMBER", default_value_t = 0, conflicts_with = "subscribe")]
+        filters: usize,
+        #[command(flatten)]
+        options: PlainOptions,
+    },
+    /// Clients that connect, leave, and connect again
+    Churn {
+        /// At a time
+        #[arg(long, default_value_t = 50)]
+        clients: usize,
+        /// Each subscribes before it leaves
+        #[arg(long)]
+        subscribe: bool,
+        #[command(flatten)]
+        options: PlainOptions,
+    },
+    /// Retained messages that are fetched again and again
+    Retained {
+        #[arg(long, default_value_t = 20_000)]
+        messages: usize,
+        #[arg(long, default_value_t = 1)]
+        subscribers: usize,
+        /// They are fetched by retained/+, and not by retained/#
+        #[arg(long)]
+        single_level: bool,
+        /// They stay with the broker
+        #[arg(long)]
+        keep: bool,
+        #[command(flatten)]
+        options: PlainOptions,
+        #[command(flatten)]
+        payload: PayloadOptions,
+    },
+    /// A case of the Open MQTT Benchmark Suite: keep alive 300, QoS 1, payloads of 16 bytes
+    Omb {
+        /// See --list
+        #[arg(required_unless_present = "list", value_parser = PossibleValuesParser::new(suite::names()))]
+        case: Option<String>,
+        /// Tell the cases and end
+        #[arg(long)]
+        list: bool,
+        /// Run a part of the case: so much of its clients and of its rate
+        #[arg(long, default_value_t = 1.0, value_parser = suite::fraction)]
+        fraction: f64,
+        #[command(flatten)]
+        access: AccessOptions,
+        #[command(flatten)]
+        run: RunOptions,
+    },
 }
 
 #[derive(Clone, Debug, Args)]
@@ -81,18 +145,48 @@ pub struct Options {
     #[command(flatten)]
     pub access: AccessOptions,
     #[command(flatten)]
+    pub qos: QosOption,
+    #[command(flatten)]
+    pub payload: PayloadOptions,
+    #[command(flatten)]
     pub load: LoadOptions,
+    #[command(flatten)]
+    pub run: RunOptions,
+}
+
+/// Where nothing is published, or not at a pace that can be chosen.
+#[derive(Clone, Debug, Args)]
+pub struct PlainOptions {
+    #[command(flatten)]
+    pub access: AccessOptions,
+    #[command(flatten)]
+    pub qos: QosOption,
+    #[command(flatten)]
+    pub run: RunOptions,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Load")]
+pub struct QosOption {
+    /// QoS of publishes and subscriptions
+    #[arg(long, short = 'q', default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
+    pub qos: u8,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Load")]
+pub struct PayloadOptions {
+    /// Bytes of payload, at least 16
+    #[arg(long, value_name = "BYTES", default_value_t = STAMP_BYTES)]
+    pub size: usize,
+    /// What payloads and choices are made from: the same again for the same number
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    pub seed: u64,
 }
 
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Load")]
 pub struct LoadOptions {
-    /// QoS of publishes and subscriptions
-    #[arg(long, short = 'q', default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
-    pub qos: u8,
-    /// Bytes of payload, at least 16
-    #[arg(long, value_name = "BYTES", default_value_t = 16)]
-    pub size: usize,
     /// Messages a second, of all publishers together; 0: as many as the windows let through
     #[arg(long, value_name = "PER_SECOND", default_value_t = 0.0, value_parser = amount)]
     pub rate: f64,
@@ -102,66 +196,120 @@ pub struct LoadOptions {
     /// Messages that go into one write, where there is no rate
     #[arg(long, value_name = "MESSAGES", default_value_t = 16)]
     pub batch: u32,
-    /// What payloads and choices are made from: the same again for the same number
-    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
-    pub seed: u64,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Measurement")]
+pub struct RunOptions {
     /// Of the measurement
-    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = amount, help_heading = "Measurement")]
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = amount)]
     pub duration: f64,
     /// Before the measurement; what comes meanwhile is checked, and left out of the figures
-    #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = amount, help_heading = "Measurement")]
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = amount)]
     pub warm_up: f64,
     /// Never sleep: the generator is not late to wake, which short latencies need, and keeps its core busy
-    #[arg(long, help_heading = "Measurement")]
+    #[arg(long)]
     pub spin: bool,
     /// Process of the broker, whose CPU and memory are then told
-    #[arg(long, help_heading = "Measurement")]
+    #[arg(long)]
     pub pid: Option<u32>,
     /// Core to run on
-    #[arg(long, help_heading = "Measurement")]
+    #[arg(long)]
     pub core: Option<usize>,
 }
 
-impl Options {
-    /// What is asked for, with names resolved and files read.
-    pub fn load(&self) -> io::Result<Load> {
-        let LoadOptions { qos, size, rate, window, batch, seed, duration, warm_up, spin, pid, .. } = self.load;
+impl RunOptions {
+    /// With names resolved and files read; of messages that are published as fast as they are acknowledged.
+    fn load(&self, access: &AccessOptions, qos: u8) -> io::Result<Load> {
         Ok(Load {
-            access: self.access.access().map_err(io::Error::other)?,
+            access: access.access().map_err(io::Error::other)?,
             qos: QoS::from_u8(qos).expect("clap lets no other in"),
-            payload_bytes: size,
-            window: window.max(batch).max(1),
-            batch: batch.max(1),
-            rate,
-            warm_up: Duration::from_secs_f64(warm_up),
-            duration: Duration::from_secs_f64(duration),
-            spins: spin,
-            seed,
-            pid,
+            payload_bytes: STAMP_BYTES,
+            window: 1,
+            batch: 1,
+            rate: 0.0,
+            warm_up: Duration::from_secs_f64(self.warm_up),
+            duration: Duration::from_secs_f64(self.duration),
+            spins: self.spin,
+            seed: 0,
+            pid: self.pid,
         })
     }
 }
 
+impl Options {
+    fn load(&self) -> io::Result<Load> {
+        let LoadOptions { rate, window, batch } = self.load;
+        Ok(Load {
+            payload_bytes: self.payload.size,
+            seed: self.payload.seed,
+            window: window.max(batch).max(1),
+            batch: batch.max(1),
+            rate,
+            ..self.run.load(&self.access, self.qos.qos)?
+        })
+    }
+}
+
+impl PlainOptions {
+    fn load(&self) -> io::Result<Load> {
+        self.run.load(&self.access, self.qos.qos)
+    }
+}
+
 impl Scenario {
-    pub fn plan(&self) -> Plan {
-        match *self {
-            Self::P2p { pairs, .. } => Plan::pairs(pairs),
-            Self::Mixed { pairs, .. } => Plan::mixed(pairs),
-            Self::Fanin { publishers, subscribers, .. } => Plan::fan_in(publishers, subscribers),
-            Self::Fanout { publishers, subscribers, .. } => Plan::fan_out(publishers, subscribers),
-            Self::Shared { publishers, groups, members, .. } => Plan::shared(publishers, groups, members),
-            Self::Wild { publishers, subscribers, filters, .. } => Plan::wild(publishers, subscribers, filters),
-        }
+    /// With names resolved and files read.
+    pub fn task(&self) -> io::Result<Task> {
+        let (measurement, load) = match self {
+            Self::Omb { case, fraction, access, run, .. } => {
+                let case = Case::named(case.as_deref().unwrap_or_default()).expect("clap lets no other in");
+                return case.part(*fraction, run.load(access, 1)?);
+            }
+            Self::Conn { clients, subscribe, filters, options } => {
+                let filters_each = if *subscribe { 1 } else { *filters };
+                (Measurement::Crowd(Crowd { clients: *clients, filters_each }), options.load()?)
+            }
+            Self::Churn { clients, subscribe, options } => {
+                (Measurement::Churn { clients: *clients, subscribes: *subscribe }, options.load()?)
+            }
+            Self::Retained { messages, subscribers, single_level, keep, options, payload } => {
+                let collection = Collection {
+                    messages: *messages,
+                    subscribers: *subscribers,
+                    is_single_level: *single_level,
+                    is_kept: *keep,
+                };
+                let load = Load { payload_bytes: payload.size, seed: payload.seed, ..options.load()? };
+                (Measurement::Retained(collection), load)
+            }
+            Self::P2p { pairs, options } => (Plan::pairs(*pairs).into(), options.load()?),
+            Self::Mixed { scale, options } => (Plan::mixed(*scale).into(), options.load()?),
+            Self::Fanin { publishers, subscribers, options } => {
+                (Plan::fan_in(*publishers, *subscribers).into(), options.load()?)
+            }
+            Self::Fanout { publishers, subscribers, options } => {
+                (Plan::fan_out(*publishers, *subscribers).into(), options.load()?)
+            }
+            Self::Shared { publishers, groups, members, options } => {
+                (Plan::shared(*publishers, *groups, *members).into(), options.load()?)
+            }
+            Self::Wild { publishers, subscribers, filters, options } => {
+                (Plan::wild(*publishers, *subscribers, *filters).into(), options.load()?)
+            }
+        };
+        Ok(Task { title: None, measurement, load })
     }
 
-    pub fn options(&self) -> &Options {
+    pub const fn run_options(&self) -> &RunOptions {
         match self {
             Self::P2p { options, .. }
             | Self::Mixed { options, .. }
             | Self::Fanin { options, .. }
             | Self::Fanout { options, .. }
             | Self::Shared { options, .. }
-            | Self::Wild { options, .. } => options,
+            | Self::Wild { options, .. } => &options.run,
+            Self::Conn { options, .. } | Self::Churn { options, .. } | Self::Retained { options, .. } => &options.run,
+            Self::Omb { run, .. } => run,
         }
     }
 }

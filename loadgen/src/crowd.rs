@@ -35,7 +35,6 @@ struct Roll {
     failures: Vec<String>,
     ready: u64,
     pinged: u64,
-    left: u64,
 }
 
 impl Handler for Roll {
@@ -51,10 +50,6 @@ impl Handler for Roll {
 
     fn on_failed(&mut self, _: u32, failure: Failure) {
         self.failures.push(failure.to_string());
-    }
-
-    fn on_left(&mut self, _: u32) {
-        self.left += 1;
     }
 
     fn on_pinged(&mut self, _: u32) {
@@ -86,7 +81,7 @@ pub fn run(crowd: Crowd, load: &Load, watch: impl FnMut(Stage)) -> io::Result<Ou
     let span = run.hold();
     let (held, generator_cpu) = (run.usage(), own_cpu() - own);
     run.call_roll();
-    run.leave();
+    run.swarm.close_all();
     let known = before.zip(connecting).zip(connected).zip(subscribed).zip(held);
     let broker = known.map(|((((before, connecting), connected), subscribed), held)| BrokerCost {
         connecting_cpu: connecting.cpu - before.cpu,
@@ -173,25 +168,16 @@ impl<W: FnMut(Stage)> Run<'_, W> {
 
     /// A connection that nothing is sent on looks whole, whatever became of the broker.
     fn call_roll(&mut self) {
-        let ready: Vec<_> = self.those_ready();
-        let expected = self.roll.pinged + ready.len() as u64;
-        ready.into_iter().for_each(|client| self.swarm.ping(client));
+        let expected = self.roll.pinged + self.swarm.ready() as u64;
+        (0..self.crowd.clients as u32).for_each(|client| {
+            if self.swarm.is_ready(client) {
+                self.swarm.ping(client);
+            }
+        });
         if !self.await_answers(expected, |roll| roll.pinged) {
             let unanswered = expected - self.roll.pinged;
             self.roll.failures.push(format!("{unanswered} clients have no answer to their last ping"));
         }
-    }
-
-    fn leave(&mut self) {
-        let ready: Vec<_> = self.those_ready();
-        let expected = ready.len() as u64;
-        ready.into_iter().for_each(|client| self.swarm.leave(client));
-        self.await_answers(expected, |roll| roll.left);
-        (0..self.crowd.clients as u32).for_each(|client| self.swarm.close(client));
-    }
-
-    fn those_ready(&self) -> Vec<u32> {
-        (0..self.crowd.clients as u32).filter(|&client| self.swarm.is_ready(client)).collect()
     }
 
     fn finish(self, connect_span: Duration, span: Duration, cost: Cost) -> Outcome {

@@ -7,15 +7,21 @@ use clap::Parser;
 use glommio::{LocalExecutorBuilder, Placement};
 use thrum_loadgen::command_line::{CommandLine, Scenario};
 use thrum_loadgen::report::Table;
+use thrum_loadgen::suite;
 use thrum_loadgen::summary::Summary;
-use thrum_loadgen::traffic;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let command_line = CommandLine::parse();
-    let placement = command_line.scenario.options().load.core.map_or(Placement::Unbound, Placement::Fixed);
+    if let Scenario::Omb { list: true, .. } = command_line.scenario {
+        return match write!(io::stdout(), "{}", suite::list()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        };
+    }
+    let placement = command_line.scenario.run_options().core.map_or(Placement::Unbound, Placement::Fixed);
     let executor = match LocalExecutorBuilder::new(placement).io_memory(0).make() {
         Ok(executor) => executor,
         Err(error) => {
@@ -34,7 +40,7 @@ fn main() -> ExitCode {
 }
 
 fn measure(scenario: &Scenario) -> io::Result<Summary> {
-    let summary = Summary::of(&traffic::run(&scenario.plan(), &scenario.options().load()?, |_| {})?);
+    let summary = Summary::of(&scenario.task()?.run(|_| {})?);
     write!(io::stdout(), "{}", Table(&summary))?;
     Ok(summary)
 }

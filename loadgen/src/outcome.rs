@@ -80,6 +80,7 @@ impl Messages {
             latency: histogram(),
             is_paced: false,
             late: 0,
+            lateness: Duration::ZERO,
         }
     }
 }

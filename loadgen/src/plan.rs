@@ -33,6 +33,18 @@ pub struct Publisher {
     pub streams: Range<u32>,
     /// None: that of the run.
     pub qos: Option<QoS>,
+    /// The broker is to retain what it sends.
+    pub retain: bool,
+}
+
+/// Clients that come and go meanwhile.
+#[derive(Clone, Debug)]
+pub struct Background {
+    /// At a time.
+    pub clients: usize,
+    /// Of all of them together.
+    pub connects_per_sec: f64,
+    pub filters: Rc<[Box<str>]>,
 }
 
 #[derive(Clone, Debug)]
@@ -42,11 +54,19 @@ pub struct Plan {
     pub streams: Vec<Stream>,
     pub subscribers: Vec<Subscriber>,
     pub audiences: Vec<Audience>,
+    pub background: Option<Background>,
 }
 
 impl Plan {
     fn new(name: String) -> Self {
-        Self { name, publishers: Vec::new(), streams: Vec::new(), subscribers: Vec::new(), audiences: Vec::new() }
+        Self {
+            name,
+            publishers: Vec::new(),
+            streams: Vec::new(),
+            subscribers: Vec::new(),
+            audiences: Vec::new(),
+            background: None,
+        }
     }
 
     fn audience(&mut self, is_shared: bool, qos: Option<QoS>) -> u32 {
@@ -63,7 +83,7 @@ impl Plan {
     fn publisher(&mut self, streams: impl IntoIterator<Item = Stream>, qos: Option<QoS>) {
         let from = self.streams.len() as u32;
         self.streams.extend(streams);
-        self.publishers.push(Publisher { streams: from..self.streams.len() as u32, qos });
+        self.publishers.push(Publisher { streams: from..self.streams.len() as u32, qos, retain: false });
     }
 
     /// Pairs of one publisher and one subscriber, each with a topic of its own.
@@ -74,13 +94,17 @@ impl Plan {
     }
 
     /// Pairs of which each has another QoS to publish and to subscribe with, in turn.
-    pub fn mixed(pairs: usize) -> Self {
-        const EACH: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
-        let mut plan = Self::new(format!("mixed, {pairs} pairs"));
-        for pair in 0..pairs {
-            plan.pair(format!("mixed/{pair}").into(), Some(EACH[pair % 3]), Some(EACH[pair / 3 % 3]));
-        }
+    pub fn every_qos(pairs: usize) -> Self {
+        let mut plan = Self::new(format!("every QoS, {pairs} pairs"));
+        plan.pairs_of_every_qos("every-qos", pairs);
         plan
+    }
+
+    fn pairs_of_every_qos(&mut self, root: &str, pairs: usize) {
+        const EACH: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
+        for pair in 0..pairs {
+            self.pair(format!("{root}/{pair}").into(), Some(EACH[pair % 3]), Some(EACH[pair / 3 % 3]));
+        }
     }
 
     fn pair(&mut self, topic: Box<str>, published: Option<QoS>, subscribed: Option<QoS>) {
@@ -88,17 +112,41 @@ impl Plan {
         self.publisher([Stream { topic, audiences: audience..audience + 1 }], published);
     }
 
+    /// What a site looks like, many times: devices that talk to one another at every QoS, one that tells all, many that
+    /// tell a few, workers that share what comes in, states that are retained, and clients that come and go.
+    pub fn mixed(scale: usize) -> Self {
+        let mut plan = Self::new(format!("mixed, scale {scale}"));
+        plan.pairs_of_every_qos("mixed/pair", 9 * scale);
+        plan.group("mixed/notice", scale, 50 * scale);
+        plan.group("mixed/reading", 50 * scale, 2);
+        plan.share("mixed/job", 20 * scale, 1, 5 * scale);
+        let states = plan.publishers.len();
+        plan.group("mixed/state", 20 * scale, 2);
+        plan.publishers[states..].iter_mut().for_each(|publisher| publisher.retain = true);
+        plan.background = Some(Background {
+            clients: 10 * scale,
+            connects_per_sec: 20.0 * scale as f64,
+            filters: ["mixed/state/+".into()].into(),
+        });
+        plan
+    }
+
+    /// Publishers, each with a topic of its own below the root, and subscribers to all of them.
+    fn group(&mut self, root: &str, publishers: usize, subscribers: usize) {
+        let from = self.audiences.len() as u32;
+        let filters: Rc<[Box<str>]> = [format!("{root}/+").into()].into();
+        (0..subscribers).for_each(|_| _ = self.subscriber(Rc::clone(&filters), None));
+        let audiences = from..self.audiences.len() as u32;
+        for publisher in 0..publishers {
+            let topic = format!("{root}/{publisher}").into();
+            self.publisher([Stream { topic, audiences: audiences.clone() }], None);
+        }
+    }
+
     /// Many publishers, each with a topic of its own, and subscribers to all of them.
     pub fn fan_in(publishers: usize, subscribers: usize) -> Self {
         let mut plan = Self::new(format!("fan-in, {publishers} to {subscribers}"));
-        let filters: Rc<[Box<str>]> = ["fanin/+".into()].into();
-        (0..subscribers).for_each(|_| _ = plan.subscriber(Rc::clone(&filters), None));
-        for publisher in 0..publishers {
-            plan.publisher(
-                [Stream { topic: format!("fanin/{publisher}").into(), audiences: 0..subscribers as u32 }],
-                None,
-            );
-        }
+        plan.group("fanin", publishers, subscribers);
         plan
     }
 
@@ -116,16 +164,21 @@ impl Plan {
     /// Publishers whose messages each group's members share.
     pub fn shared(publishers: usize, groups: usize, members: usize) -> Self {
         let mut plan = Self::new(format!("shared, {publishers} to {groups} groups of {members}"));
+        plan.share("shared", publishers, groups, members);
+        plan
+    }
+
+    fn share(&mut self, root: &str, publishers: usize, groups: usize, members: usize) {
+        let from = self.audiences.len() as u32;
         for group in 0..groups {
-            let audience = plan.audience(true, None);
-            let filters: Rc<[Box<str>]> = [format!("$share/g{group}/shared/+").into()].into();
-            plan.subscribers.extend((0..members).map(|_| Subscriber { filters: Rc::clone(&filters), audience }));
+            let audience = self.audience(true, None);
+            let filters: Rc<[Box<str>]> = [format!("$share/g{group}/{root}/+").into()].into();
+            self.subscribers.extend((0..members).map(|_| Subscriber { filters: Rc::clone(&filters), audience }));
         }
         for publisher in 0..publishers {
-            let topic = format!("shared/{publisher}").into();
-            plan.publisher([Stream { topic, audiences: 0..groups as u32 }], None);
+            let topic = format!("{root}/{publisher}").into();
+            self.publisher([Stream { topic, audiences: from..from + groups as u32 }], None);
         }
-        plan
     }
 
     /// Many filters with wildcards, spread over the subscribers; each message matches one of them.

@@ -281,11 +281,8 @@ impl<'a, W: FnMut(Stage)> Run<'a, W> {
                 (run.watch)(Stage::Publishing { sent: run.put, received: run.shelf.received });
             }
         });
-        let measured = (
-            Duration::from_nanos(self.swarm.now() - measured_from),
-            self.shelf.received - received,
-            own_cpu() - own,
-        );
+        let measured =
+            (Duration::from_nanos(self.swarm.now() - measured_from), self.shelf.received - received, own_cpu() - own);
         // What is under way is fetched to its end.
         while self.is_fetching() {
             self.swarm.turn(Some(TURN), &mut self.shelf);
@@ -340,7 +337,7 @@ impl<'a, W: FnMut(Stage)> Run<'a, W> {
 
     fn finish(mut self, connect_span: Duration, span: Duration, received_in_span: u64, cost: Cost) -> Outcome {
         let Collection { messages, subscribers, .. } = self.collection;
-        (0..self.swarm.len() as u32).for_each(|client| self.swarm.close(client));
+        self.swarm.close_all();
         let Shelf { payloads, received, without_retain, mut faults, latency, fetches, mut failures, .. } = self.shelf;
         if without_retain > 0 {
             failures.push(format!("{without_retain} retained messages came without RETAIN"));

@@ -42,6 +42,9 @@ const KEPT_BUFFER_BYTES_MAX: usize = 256 * 1024;
 const PING_AFTER: f64 = 0.75;
 const PING_ROUND: f64 = 0.125;
 
+/// How long a broker may leave those connected that have sent DISCONNECT: it need not close a connection at all.
+const CLOSING_MAX: Duration = Duration::from_secs(1);
+
 /// Is told what happens to the clients, which it knows by number.
 pub trait Handler {
     /// Connected, and subscribed to all it was to.
@@ -58,6 +61,17 @@ pub trait Handler {
     fn on_left(&mut self, _client: u32) {}
     /// Has answered [`Swarm::ping`], or a ping of its keep alive.
     fn on_pinged(&mut self, _client: u32) {}
+}
+
+/// Hears nothing.
+struct Nobody;
+
+impl Handler for Nobody {
+    fn on_ready(&mut self, _: u32) {}
+    fn on_message(&mut self, _: u32, _: &Publish<'_>, _: u64) {}
+    fn on_acknowledged(&mut self, _: u32) {}
+    fn on_drained(&mut self, _: u32) {}
+    fn on_failed(&mut self, _: u32, _: Failure) {}
 }
 
 #[derive(Debug)]
@@ -80,6 +94,8 @@ pub struct Swarm {
     access: Access,
     poller: Poller,
     members: Vec<Member>,
+    /// What the first client identifier ends with.
+    ids_from: usize,
     /// Members with output that is not sent yet.
     dirty: Vec<u32>,
     /// Members that had more to read than one turn takes.
@@ -93,6 +109,8 @@ pub struct Swarm {
     /// Connections without CONNACK.
     connecting: usize,
     ready: usize,
+    /// Clients whose connection is the broker's to close.
+    leaving: usize,
     /// Connections that have failed, ever.
     failed: usize,
     /// Who is looked at next for its keep alive, and when the round began.
@@ -104,7 +122,13 @@ pub struct Swarm {
 
 impl Swarm {
     pub fn new(access: Access) -> io::Result<Self> {
+        Self::with_ids_from(0, access)
+    }
+
+    /// Beside a swarm of so many.
+    pub fn with_ids_from(ids_from: usize, access: Access) -> io::Result<Self> {
         Ok(Self {
+            ids_from,
             access,
             poller: Poller::new()?,
             members: Vec::new(),
@@ -116,6 +140,7 @@ impl Swarm {
             opened: 0,
             connecting: 0,
             ready: 0,
+            leaving: 0,
             failed: 0,
             pinged: 0,
             ping_round_at: 0,
@@ -151,7 +176,7 @@ impl Swarm {
     pub fn add(&mut self, filters: Rc<[Box<str>]>, qos: QoS) -> u32 {
         let number = self.members.len() as u32;
         let Access { version, keep_alive_secs, ref user_name, ref password, .. } = self.access;
-        let client_id = format!("loadgen-{}-{number}", std::process::id()).into();
+        let client_id = format!("loadgen-{}-{}", std::process::id(), self.ids_from + number as usize).into();
         let (user_name, password) = (user_name.clone(), password.clone());
         let client = Client::new(Identity { version, client_id, user_name, password, keep_alive_secs, filters, qos });
         self.members.push(Member {
@@ -253,8 +278,23 @@ impl Swarm {
         let member = &mut self.members[number as usize];
         debug_assert_eq!(member.client.phase(), Phase::Ready);
         member.client.disconnect(&mut member.out.bytes);
-        self.ready -= 1;
+        (self.ready, self.leaving) = (self.ready - 1, self.leaving + 1);
         self.mark(number);
+    }
+
+    /// Lets all leave that are ready, and closes those that are not, or that the broker does not close in time. Nobody
+    /// is told of what happens to them meanwhile.
+    pub fn close_all(&mut self) {
+        for number in 0..self.members.len() as u32 {
+            if self.is_ready(number) {
+                self.leave(number);
+            }
+        }
+        let end = self.now() + CLOSING_MAX.as_nanos() as u64;
+        while self.leaving > 0 && self.now() < end {
+            self.turn(Some(Duration::from_millis(10)), &mut Nobody);
+        }
+        (0..self.members.len() as u32).for_each(|number| self.close(number));
     }
 
     /// Subscribes a client that is ready, which is ready again when all is granted.
@@ -291,7 +331,8 @@ impl Swarm {
         match phase {
             Phase::Connecting => self.connecting -= 1,
             Phase::Ready => self.ready -= 1,
-            Phase::Subscribing | Phase::Leaving | Phase::Closed => {}
+            Phase::Leaving => self.leaving -= 1,
+            Phase::Subscribing | Phase::Closed => {}
         }
         let member = &mut self.members[number as usize];
         member.client.close();

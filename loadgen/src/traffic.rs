@@ -12,6 +12,7 @@ use thrum::mqtt::{QoS, TopicName};
 
 use crate::access::Access;
 use crate::account::Account;
+use crate::churn::Churn;
 use crate::client::PublishHead;
 use crate::outcome::{BrokerCost, Connects, Cost, Messages, Outcome, Sample, histogram};
 use crate::plan::Plan;
@@ -24,6 +25,9 @@ pub const QUIET: Duration = Duration::from_secs(2);
 
 /// What a message may be late without counting as late.
 const LATE_NANOS: u64 = 1_000_000;
+
+/// How long those who come and go wait for their turn at most.
+const CHURN_EVERY: Duration = Duration::from_millis(1);
 
 /// How often whoever watches is told.
 const WATCH_EVERY: Duration = Duration::from_millis(50);
@@ -55,12 +59,23 @@ pub struct Load {
 /// How far a run has got, for whoever watches.
 #[derive(Clone, Copy, Debug)]
 pub enum Stage {
-    Connecting { ready: usize, clients: usize },
-    Publishing { sent: u64, received: u64 },
+    Connecting {
+        ready: usize,
+        clients: usize,
+    },
+    Publishing {
+        sent: u64,
+        received: u64,
+    },
     /// Connections that are only held.
-    Holding { ready: usize, clients: usize },
+    Holding {
+        ready: usize,
+        clients: usize,
+    },
     /// Clients that have come and gone.
-    Churning { completed: u64 },
+    Churning {
+        completed: u64,
+    },
 }
 
 /// A run under way.
@@ -68,6 +83,8 @@ struct Traffic<'a> {
     load: &'a Load,
     swarm: Swarm,
     account: Account<'a>,
+    /// Clients that come and go meanwhile.
+    churn: Option<Churn>,
     /// By stream.
     heads: Vec<PublishHead>,
     /// Messages that were due, and late, at a rate; and who is next.
@@ -112,8 +129,10 @@ impl<'a> Traffic<'a> {
         }
         plan.publishers.iter().for_each(|_| _ = swarm.add(Rc::new([]), load.qos));
         let payloads = Payloads::new(load.payload_bytes, load.seed);
+        let churn = |background| Churn::beside(&swarm, load.access.clone(), background, load.qos, payloads.clone());
         Ok(Self {
             load,
+            churn: plan.background.as_ref().map(churn).transpose()?,
             swarm,
             heads: heads(plan, load, &payloads),
             account: Account::new(plan, load.qos, payloads, load.seed),
@@ -146,12 +165,15 @@ impl<'a> Traffic<'a> {
         let end = measure_from + nanos(self.load.duration);
         let mut watched = began;
         self.account.queue_all();
+        if let Some(churn) = &mut self.churn {
+            churn.begin();
+        }
         self.publish_until(began, measure_from, |_, _| {});
         self.account.clear_latency();
         let (measured_from, cpu, received) = (self.swarm.now(), own_cpu(), self.account.received);
         self.idle = 0;
         let sample_span = nanos(self.load.duration.min(Duration::from_secs(1)).min(self.load.duration / SAMPLES_MIN));
-        let mut sample = Sampled { at: measured_from, sent: self.account.sent, received };
+        let mut sample = Sampled { at: measured_from, sent: self.account.sent, received, churned: self.churned() };
         self.publish_until(began, end, |traffic, now| {
             if now >= sample.at + sample_span {
                 traffic.sample(now, measured_from, &mut sample);
@@ -178,7 +200,7 @@ impl<'a> Traffic<'a> {
             each_turn(self, now);
             let sent = self.account.sent;
             let timeout = if is_paced { self.publish_due(began, now) } else { self.publish_in_windows() };
-            let timeout = if self.load.spins { Duration::ZERO } else { timeout };
+            let timeout = self.churn(if self.load.spins { Duration::ZERO } else { timeout });
             let happened = self.swarm.turn(Some(timeout), &mut self.account);
             let after = self.swarm.now();
             if self.load.spins && !happened && self.account.sent == sent {
@@ -192,14 +214,29 @@ impl<'a> Traffic<'a> {
         }
     }
 
+    /// Those who come and go have their turn; says how long the others may wait before these have another one.
+    fn churn(&mut self, timeout: Duration) -> Duration {
+        let Some(churn) = &mut self.churn else { return timeout };
+        if let Err(error) = churn.turn(Duration::ZERO) {
+            self.account.failures.push(error.to_string());
+        }
+        self.account.failures.append(&mut churn.take_failures());
+        timeout.min(CHURN_EVERY)
+    }
+
+    fn churned(&self) -> u64 {
+        self.churn.as_ref().map_or(0, Churn::completed)
+    }
+
     /// Ends a sample, and begins the next.
     fn sample(&mut self, now: u64, measured_from: u64, last: &mut Sampled) {
         let Account { sent, received, .. } = self.account;
+        let churned = self.churned();
         let latency = self.account.latency();
         self.samples.push(Sample {
             at: Duration::from_nanos(now - measured_from),
             span: Duration::from_nanos(now - last.at),
-            connects: 0,
+            connects: churned - last.churned,
             sent: sent - last.sent,
             received: received - last.received,
             p50: latency.value_at_quantile(0.5),
@@ -208,7 +245,7 @@ impl<'a> Traffic<'a> {
         });
         self.latency.add(latency).expect("two histograms of one kind");
         self.account.clear_latency();
-        *last = Sampled { at: now, sent, received };
+        *last = Sampled { at: now, sent, received, churned };
     }
 
     /// Closed loop: whoever has room for a batch in his window sends one; if he still has, another one with the next
@@ -302,10 +339,30 @@ impl<'a> Traffic<'a> {
         self.account.publishers.iter().any(|publisher| !publisher.waiting.is_empty())
     }
 
+    /// Takes back what the broker was to retain.
+    fn clear(&mut self, plan: &Plan) {
+        for (publisher, streams) in plan.publishers.iter().enumerate().filter(|(_, publisher)| publisher.retain) {
+            let client = self.account.client_of(publisher as u32);
+            for stream in &plan.streams[streams.streams.start as usize..streams.streams.end as usize] {
+                let topic = TopicName::new(&stream.topic).expect("scenarios make valid topics");
+                let head = PublishHead::new(self.load.access.version, topic, QoS::AtLeastOnce, true, &[]);
+                if self.swarm.is_ready(client) {
+                    self.swarm.publish(client, &head, |_| {});
+                }
+            }
+        }
+    }
+
     fn finish(mut self, plan: &Plan, connect_span: Duration, span: Duration, cost: Cost) -> Outcome {
         let clients = self.swarm.len();
-        (0..clients as u32).for_each(|client| self.swarm.close(client));
-        let (faults, broken) = self.account.settle();
+        let (mut faults, mut broken) = self.account.settle();
+        if let Some(churn) = &mut self.churn {
+            churn.end();
+            faults.wrong_payload += churn.wrong_payload();
+            broken += churn.wrong_payload();
+        }
+        self.clear(plan);
+        self.swarm.close_all();
         let qos = self.account.publishers.iter().map(|publisher| publisher.qos).max();
         Outcome {
             name: plan.name.clone(),
@@ -346,6 +403,7 @@ struct Sampled {
     at: u64,
     sent: u64,
     received: u64,
+    churned: u64,
 }
 
 fn heads(plan: &Plan, load: &Load, payloads: &Payloads) -> Vec<PublishHead> {
@@ -353,12 +411,12 @@ fn heads(plan: &Plan, load: &Load, payloads: &Payloads) -> Vec<PublishHead> {
     let publishers = plan.publishers.iter();
     let streams = publishers.flat_map(|publisher| {
         let streams = &plan.streams[publisher.streams.start as usize..publisher.streams.end as usize];
-        streams.iter().map(|stream| (stream, publisher.qos.unwrap_or(load.qos)))
+        streams.iter().map(|stream| (stream, publisher.qos.unwrap_or(load.qos), publisher.retain))
     });
     streams
-        .map(|(stream, qos)| {
+        .map(|(stream, qos, retain)| {
             let topic = TopicName::new(&stream.topic).expect("scenarios make valid topics");
-            PublishHead::new(load.access.version, topic, qos, false, &payload)
+            PublishHead::new(load.access.version, topic, qos, retain, &payload)
         })
         .collect()
 }

@@ -58,7 +58,7 @@ fn every_plan_comes_through_whole_at_each_qos() {
             (Plan::fan_out(2, 7), 9),
             (Plan::shared(3, 2, 4), 11),
             (Plan::wild(2, 3, 1_000), 5),
-            (Plan::mixed(9), 18),
+            (Plan::every_qos(9), 18),
         ];
         for (plan, clients) in plans {
             assert_whole(&run(&plan, &load(&broker, qos), |_| {}).expect("a run"), clients);
