@@ -135,7 +135,7 @@ impl Case {
                 (Plan::shared(some(publishers), 1, some(members)).into(), rate * fraction, 0.0)
             }
         };
-        self.check(&measurement)?;
+        self.check(&measurement, fraction)?;
         let ramp = if load.access.ramp > 0.0 { load.access.ramp } else { ramp };
         let access = Access { keep_alive_secs: KEEP_ALIVE_SECS, ramp, ..load.access };
         let load = Load { access, qos: QoS::AtLeastOnce, payload_bytes: PAYLOAD_BYTES, rate, ..load };
@@ -143,7 +143,7 @@ impl Case {
         Ok(Task { title: Some(format!("omb {}{part}", self.name)), measurement, load })
     }
 
-    fn check(self, measurement: &Measurement) -> io::Result<()> {
+    fn check(self, measurement: &Measurement, fraction: f64) -> io::Result<()> {
         raise_descriptor_limit();
         let (clients, descriptors) = (measurement.clients() as u64, HostLimits::read().descriptors);
         let most = descriptors.saturating_sub(DESCRIPTORS_OF_OTHERS);
@@ -151,11 +151,81 @@ impl Case {
             return Ok(());
         }
         // Rounded down, so that it fits.
-        let fits = (most as f64 / clients as f64 * 1_000.0).floor() / 1_000.0;
+        let fits = (fraction * most as f64 / clients as f64 * 1_000.0).floor() / 1_000.0;
         Err(io::Error::other(format!(
             "{} has {clients} connections here, and this process may have {descriptors} open files: raise its limit \
-             (ulimit -n), or run {fits} of that with --fraction",
+             (ulimit -n), or run a part of it (--fraction {fits})",
             self.name
         )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+    use std::time::Duration;
+
+    use thrum::mqtt::Version;
+
+    use super::*;
+
+    fn load() -> Load {
+        let access = Access::plain(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)), Version::V3_1_1);
+        let second = Duration::from_secs(1);
+        Load {
+            access: Access { keep_alive_secs: 7, ..access },
+            qos: QoS::AtMostOnce,
+            payload_bytes: 99,
+            window: 1,
+            batch: 1,
+            rate: 7.0,
+            warm_up: second,
+            duration: second,
+            spins: false,
+            seed: 1,
+            pid: None,
+        }
+    }
+
+    /// Clients, connections a second, messages a second in and out.
+    fn sizes(name: &str, fraction: f64) -> (usize, f64, f64, f64) {
+        let Task { measurement, load, .. } =
+            Case::named(name).expect("a case").part(fraction, load()).expect("one that fits");
+        assert_eq!((load.qos, load.payload_bytes, load.access.keep_alive_secs), (QoS::AtLeastOnce, 16, 300));
+        let audiences = match &measurement {
+            Measurement::Traffic(plan) => plan.streams[0].audiences.len() as f64,
+            _ => 0.0,
+        };
+        (measurement.clients(), load.access.ramp, load.rate, load.rate * audiences)
+    }
+
+    #[test]
+    fn the_cases_are_what_the_suite_says() {
+        assert_eq!(sizes("conn-tcp-10k-100", 1.0), (10_000, 100.0, 0.0, 0.0));
+        assert_eq!(sizes("fanout-1-1k-1-1k", 1.0), (1_001, 0.0, 1.0, 1_000.0));
+        assert_eq!(sizes("fanout-5-1000-5-250k", 1.0), (1_005, 0.0, 250.0, 250_000.0));
+        assert_eq!(sizes("p2p-1k", 1.0), (2_000, 0.0, 1_000.0, 1_000.0));
+        assert_eq!(sizes("sharedsub-1k-5", 1.0), (1_005, 0.0, 1_000.0, 1_000.0));
+    }
+
+    #[test]
+    fn a_part_of_a_case_has_that_part_of_its_clients_and_rates() {
+        assert_eq!(sizes("conn-tcp-1M-5k", 0.001), (1_000, 5.0, 0.0, 0.0));
+        assert_eq!(sizes("p2p-50k", 0.01), (1_000, 0.0, 500.0, 500.0));
+        assert_eq!(sizes("sharedsub-50k-500", 0.01), (505, 0.0, 500.0, 500.0));
+        assert_eq!(sizes("sharedsub-1k-5", 0.01), (11, 0.0, 10.0, 10.0));
+        assert_eq!(sizes("fanout-5-1000-5-250k", 0.1), (105, 0.0, 250.0, 25_000.0));
+        for bad in ["0", "1.1", "-1", "half", "NaN"] {
+            assert!(fraction(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_case_that_does_not_fit_says_what_part_does() {
+        let case = Case { shape: Shape::Pairs { pairs: 1 << 40, rate: 1.0 }, ..CASES[0] };
+        let measurement = Measurement::Crowd(Crowd { clients: 1 << 40, filters_each: 0 });
+        let error = case.check(&measurement, 1.0).expect_err("more than there can be").to_string();
+        assert!(error.contains("1099511627776 connections") && error.contains("--fraction"), "{error}");
+        assert_eq!(CASES.map(|case| Case::named(case.name)), CASES.map(Some));
     }
 }

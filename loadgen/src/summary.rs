@@ -125,7 +125,8 @@ impl Summary {
             own_limit: own_limit(outcome),
             broker: cost.broker.map(|broker| BrokerFigures {
                 micros_per_message: each(broker.messages_cpu.as_secs_f64() * 1e6, messages.received),
-                micros_per_connect: each(broker.connecting_cpu.as_secs_f64() * 1e6, connects.count),
+                micros_per_connect: each(broker.connecting_cpu.as_secs_f64() * 1e6, connects.count)
+                    .filter(|micros| *micros > 0.0),
                 bytes_per_connection: grown(broker.connecting_bytes, outcome.clients as u64),
                 bytes_per_subscription: grown(broker.subscribing_bytes, outcome.subscriptions),
                 bytes_per_retained: grown(broker.retained_bytes, outcome.retained),
