@@ -12,6 +12,7 @@ use crate::outcome::histogram;
 use crate::plan::Plan;
 use crate::stamp::{Payloads, Stamp, random};
 use crate::swarm::Handler;
+use crate::timeline::Counts;
 
 /// A stream, with what a message of it has to do with.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ pub struct PublisherAccount {
     streams_from: u32,
     streams: u32,
     sent: u64,
-    /// Of all its messages, over all audiences.
+    /// Of all its messages, over all audiences, with those that are not waited for any more.
     delivered: u64,
     audiences: u64,
     is_queued: bool,
@@ -51,6 +52,8 @@ pub struct Account<'a> {
     pub sent: u64,
     pub due: u64,
     pub received: u64,
+    /// Of the received ones, those that were due and came for the first time.
+    pub arrived: u64,
     pub last_received: u64,
     /// Nanoseconds of latency since it was taken last.
     latency: Histogram<u64>,
@@ -104,6 +107,7 @@ impl<'a> Account<'a> {
             sent: 0,
             due: 0,
             received: 0,
+            arrived: 0,
             last_received: 0,
             latency: histogram(),
             repeated: (0, 0),
@@ -136,7 +140,12 @@ impl<'a> Account<'a> {
     #[inline]
     pub fn window_left(&self, publisher: u32, window: u32) -> u32 {
         let PublisherAccount { sent, delivered, audiences, .. } = self.publishers[publisher as usize];
-        let under_way = if audiences == 1 { sent - delivered } else { sent - delivered / audiences.max(1) };
+        let under_way = match audiences {
+            // Nobody hears of it, so nothing is under way.
+            0 => 0,
+            1 => sent.saturating_sub(delivered),
+            _ => sent.saturating_sub(delivered / audiences),
+        };
         u64::from(window).saturating_sub(under_way) as u32
     }
 
@@ -181,6 +190,10 @@ impl<'a> Account<'a> {
     fn record_repeated(&mut self) {
         let (nanos, times) = std::mem::take(&mut self.repeated);
         self.latency.saturating_record_n(nanos, times);
+    }
+
+    pub const fn counts(&self) -> Counts {
+        Counts { connects: 0, sent: self.sent, received: self.received }
     }
 
     /// The latencies since the last call of [`Account::clear_latency`].
@@ -230,18 +243,20 @@ impl Handler for Account<'_> {
         if stamp.number >= stream.sent || nth >= stream.audiences {
             return self.ledger.enter_wrong_payload();
         }
-        self.ledger.enter((stream.slots_from + nth) as usize, stamp.number);
         let publisher = stream.publisher;
-        self.record(now.saturating_sub(stamp.due));
-        let account = &mut self.publishers[publisher as usize];
         // One that comes twice is not another one under way.
-        account.delivered = (account.delivered + 1).min(account.sent * account.audiences);
+        let is_new = self.ledger.enter((stream.slots_from + nth) as usize, stamp.number);
+        self.arrived += u64::from(is_new);
+        self.publishers[publisher as usize].delivered += u64::from(is_new);
+        self.record(now.saturating_sub(stamp.due));
         self.queue(publisher);
     }
 
     #[inline]
     fn on_acknowledged(&mut self, client: u32) {
-        self.queue(client - self.plan.subscribers.len() as u32);
+        if let Some(publisher) = client.checked_sub(self.plan.subscribers.len() as u32) {
+            self.queue(publisher);
+        }
     }
 
     fn on_drained(&mut self, client: u32) {

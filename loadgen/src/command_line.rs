@@ -7,8 +7,12 @@ use clap::{Args, Parser, Subcommand};
 use thrum::mqtt::QoS;
 
 use crate::access::{AccessOptions, amount};
+use crate::connecting::{self, Crowd};
+use crate::outcome::Outcome;
 use crate::plan::Plan;
-use crate::traffic::Load;
+use crate::retained::{self, Library};
+use crate::suite::{Case, Work};
+use crate::traffic::{self, Load, Stage};
 
 /// Measures MQTT brokers: throughput, latency, and what was lost, duplicated or came in the wrong order.
 #[derive(Debug, Parser)]
@@ -20,6 +24,43 @@ pub struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 pub enum Scenario {
+    /// Connections that are opened and held for the duration
+    Conn {
+        #[arg(long, default_value_t = 1_000)]
+        clients: usize,
+        /// Subscriptions of each client, to topics of its own
+        #[arg(long, default_value_t = 0)]
+        filters: usize,
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Connections that are opened and closed over and over
+    Churn {
+        /// Connections that there are at most at a time
+        #[arg(long, default_value_t = 100)]
+        clients: usize,
+        /// Subscriptions of each connection, to topics of its own
+        #[arg(long, default_value_t = 0)]
+        filters: usize,
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Retained messages, which subscribers fetch over and over
+    Retained {
+        #[arg(long, default_value_t = 20_000)]
+        messages: usize,
+        #[arg(long, default_value_t = 1)]
+        subscribers: usize,
+        #[command(flatten)]
+        options: Options,
+    },
+    /// A case of the Open MQTT Benchmark Suite, which sets QoS 1, 16 bytes, keep alive 300 and its own rate
+    Suite {
+        #[arg(value_enum)]
+        case: Case,
+        #[command(flatten)]
+        options: Options,
+    },
     /// Pairs of one publisher and one subscriber
     P2p {
         #[arg(long, default_value_t = 50)]
@@ -143,20 +184,44 @@ impl Options {
 }
 
 impl Scenario {
-    pub fn plan(&self) -> Plan {
-        match *self {
+    /// What it is to be run with.
+    pub fn load(&self) -> io::Result<Load> {
+        let mut load = self.options().load()?;
+        if let Self::Suite { case, .. } = self {
+            case.prescribe(&mut load);
+        }
+        Ok(load)
+    }
+
+    /// Runs it. `watch` is told now and then how far it is.
+    pub fn run(&self, load: &Load, watch: impl FnMut(Stage)) -> io::Result<Outcome> {
+        let plan = match *self {
+            Self::Conn { clients, filters, .. } => return connecting::hold(&Crowd { clients, filters }, load, watch),
+            Self::Churn { clients, filters, .. } => return connecting::churn(&Crowd { clients, filters }, load, watch),
+            Self::Retained { messages, subscribers, .. } => {
+                return retained::run(&Library { messages, subscribers }, load, watch);
+            }
+            Self::Suite { case, .. } => match case.work() {
+                Work::Connect(crowd) => return connecting::hold(&crowd, load, watch),
+                Work::Publish(plan) => plan,
+            },
             Self::P2p { pairs, .. } => Plan::pairs(pairs),
             Self::Mixed { pairs, .. } => Plan::mixed(pairs),
             Self::Fanin { publishers, subscribers, .. } => Plan::fan_in(publishers, subscribers),
             Self::Fanout { publishers, subscribers, .. } => Plan::fan_out(publishers, subscribers),
             Self::Shared { publishers, groups, members, .. } => Plan::shared(publishers, groups, members),
             Self::Wild { publishers, subscribers, filters, .. } => Plan::wild(publishers, subscribers, filters),
-        }
+        };
+        traffic::run(&plan, load, watch)
     }
 
     pub fn options(&self) -> &Options {
         match self {
-            Self::P2p { options, .. }
+            Self::Conn { options, .. }
+            | Self::Churn { options, .. }
+            | Self::Retained { options, .. }
+            | Self::Suite { options, .. }
+            | Self::P2p { options, .. }
             | Self::Mixed { options, .. }
             | Self::Fanin { options, .. }
             | Self::Fanout { options, .. }

@@ -46,14 +46,15 @@ impl Ledger {
         Self { slots: vec![Slot::default(); slots], wrong_payload: 0 }
     }
 
+    /// False: it came before.
     #[inline]
-    pub fn enter(&mut self, slot: usize, number: u32) {
+    pub fn enter(&mut self, slot: usize, number: u32) -> bool {
         let slot = &mut self.slots[slot];
-        if number == slot.next {
-            slot.next += 1;
-        } else {
-            slot.enter_unexpected(number);
+        if number != slot.next {
+            return slot.enter_unexpected(number);
         }
+        slot.next += 1;
+        true
     }
 
     pub const fn enter_wrong_payload(&mut self) {
@@ -80,15 +81,16 @@ impl Ledger {
 }
 
 impl Slot {
-    fn enter_unexpected(&mut self, number: u32) {
+    fn enter_unexpected(&mut self, number: u32) -> bool {
         if number > self.next {
             self.missing.get_or_insert_default().insert(self.next, number);
             self.next = number + 1;
-        } else if self.fill(number) {
-            self.late += 1;
-        } else {
-            self.duplicated += 1;
+            return true;
         }
+        let is_new = self.fill(number);
+        self.late += u32::from(is_new);
+        self.duplicated += u32::from(!is_new);
+        is_new
     }
 
     /// Takes a number out of the gap it is in; false: it is in none.
@@ -117,7 +119,7 @@ mod tests {
 
     fn faults(is_ordered: bool, numbers: &[u32], sent: u32) -> Faults {
         let mut ledger = Ledger::new(8);
-        numbers.iter().for_each(|&number| ledger.enter(7, number));
+        numbers.iter().for_each(|&number| _ = ledger.enter(7, number));
         assert_eq!(ledger.settle(6, 0, is_ordered), Faults::default());
         ledger.settle(7, sent, is_ordered)
     }

@@ -1,20 +1,25 @@
 //! The parts of the load generator, in the order in which they use each other: `stamp` (what a payload says), `ledger`
 //! (what came of what was due), `client` (one client without a socket), `transport` (TLS
 //! and WebSocket around it), `access` (how the broker is reached), `swarm` (all of them, with their connections),
-//! `plan` (who sends what to whom), `account` (what is known of the messages), `traffic` (runs a plan), `outcome` (what was
+//! `plan` (who sends what to whom), `account` (what is known of the messages), `traffic` (runs a plan), `connecting`
+//! (runs without messages), `retained` (runs with messages that are kept), `suite` (runs that others have named), `outcome` (what was
 //! counted), `summary` (its figures), `report` (its words).
 
 pub mod access;
 pub mod account;
 pub mod client;
 pub mod command_line;
+pub mod connecting;
 pub mod ledger;
 pub mod outcome;
 pub mod plan;
 pub mod report;
+pub mod retained;
 pub mod stamp;
+pub mod suite;
 pub mod summary;
 pub mod swarm;
+pub mod timeline;
 pub mod traffic;
 pub mod transport;
 pub mod usage;

@@ -8,7 +8,6 @@ use glommio::{LocalExecutorBuilder, Placement};
 use thrum_loadgen::command_line::{CommandLine, Scenario};
 use thrum_loadgen::report::Table;
 use thrum_loadgen::summary::Summary;
-use thrum_loadgen::traffic;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -34,7 +33,7 @@ fn main() -> ExitCode {
 }
 
 fn measure(scenario: &Scenario) -> io::Result<Summary> {
-    let summary = Summary::of(&traffic::run(&scenario.plan(), &scenario.options().load()?, |_| {})?);
+    let summary = Summary::of(&scenario.run(&scenario.load()?, |_| {})?);
     write!(io::stdout(), "{}", Table(&summary))?;
     Ok(summary)
 }

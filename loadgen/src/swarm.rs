@@ -94,7 +94,7 @@ pub struct Swarm {
     /// Who is looked at next for its keep alive, and when the round began.
     pinged: usize,
     ping_round_at: u64,
-    /// Nanoseconds from opening a socket to CONNACK.
+    connects: u64,
     connect_latency: Histogram<u64>,
 }
 
@@ -115,6 +115,7 @@ impl Swarm {
             failed: 0,
             pinged: 0,
             ping_round_at: 0,
+            connects: 0,
             connect_latency: histogram(),
         })
     }
@@ -138,9 +139,18 @@ impl Swarm {
         self.ready
     }
 
-    /// Nanoseconds from opening a socket to CONNACK, of every connection there was.
+    /// Connections that got their CONNACK, ever.
+    pub const fn connects(&self) -> u64 {
+        self.connects
+    }
+
+    /// Nanoseconds from opening a socket to CONNACK, since they were cleared.
     pub const fn connect_latency(&self) -> &Histogram<u64> {
         &self.connect_latency
+    }
+
+    pub fn clear_connect_latency(&mut self) {
+        self.connect_latency.reset();
     }
 
     /// Adds a client, which is not opened yet, and gives its number.
@@ -163,8 +173,8 @@ impl Swarm {
         number
     }
 
-    /// Opens all clients, in order, until all are ready or one has failed. `watch` is told how many are ready.
-    pub fn open_all(&mut self, handler: &mut impl Handler, mut watch: impl FnMut(usize)) -> io::Result<()> {
+    /// Opens all clients, in order, until all are ready or one has failed. `watch` looks on meanwhile.
+    pub fn open_all(&mut self, handler: &mut impl Handler, mut watch: impl FnMut(&mut Self)) -> io::Result<()> {
         check_descriptors(self.members.len())?;
         let (began, failed, mut opened) = (self.now(), self.failed, 0);
         while self.ready < self.members.len() && self.failed == failed {
@@ -174,7 +184,7 @@ impl Swarm {
                 opened += 1;
             }
             self.turn(Some(Duration::from_millis(1)), handler);
-            watch(self.ready);
+            watch(self);
         }
         Ok(())
     }
@@ -369,7 +379,7 @@ impl Swarm {
 
     /// Takes an input, or what is unread, and keeps the rest unread.
     fn take(&mut self, number: u32, input: Option<&[u8]>, now: u64, handler: &mut impl Handler) -> Result<(), Failure> {
-        let Self { members, connecting, ready, connect_latency, .. } = self;
+        let Self { members, connecting, ready, connects, connect_latency, .. } = self;
         let Member { client, out, unread, opened_at, .. } = &mut members[number as usize];
         let bytes = input.unwrap_or(&unread.bytes);
         let taken = client.receive(bytes, &mut out.bytes, |happening| match happening {
@@ -377,6 +387,7 @@ impl Swarm {
             Happening::Acknowledged => handler.on_acknowledged(number),
             Happening::Connected => {
                 *connecting -= 1;
+                *connects += 1;
                 connect_latency.saturating_record(now - *opened_at);
             }
             Happening::Ready => {

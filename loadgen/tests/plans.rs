@@ -7,9 +7,11 @@ use thrum::access::Open;
 use thrum::mqtt::{QoS, Version};
 use thrum::server::{Broker, Config, ListenerConfig};
 use thrum_loadgen::access::Access;
+use thrum_loadgen::connecting::{Crowd, churn, hold};
 use thrum_loadgen::ledger::Faults;
 use thrum_loadgen::outcome::Outcome;
 use thrum_loadgen::plan::Plan;
+use thrum_loadgen::retained::{self, Library};
 use thrum_loadgen::traffic::{Load, run};
 
 fn start() -> Broker {
@@ -87,6 +89,48 @@ fn clients_come_from_the_addresses_that_are_given() {
     load.access.sources = vec![Ipv4Addr::new(192, 0, 2, 1)];
     let error = run(&Plan::pairs(3), &load, |_| {}).expect_err("not an address of this machine");
     assert!(error.to_string().contains("--source"), "{error}");
+    broker.stop().expect("a drain");
+}
+
+#[test]
+fn connections_are_held_and_churned_without_a_message() {
+    let broker = start();
+    let mut load = load(&broker, QoS::AtLeastOnce);
+    let held = hold(&Crowd { clients: 300, filters: 2 }, &load, |_| {}).expect("a run");
+    assert_eq!((&held.failures, held.connects.count, held.connects.latency.len()), (&Vec::new(), 300, 300));
+    assert_eq!(held.samples.iter().map(|sample| sample.connects).sum::<u64>(), 300);
+    load.access.ramp = 500.0;
+    load.duration = Duration::from_millis(200);
+    let churned = churn(&Crowd { clients: 10, filters: 1 }, &load, |_| {}).expect("a run");
+    assert_eq!(churned.failures, Vec::<String>::new());
+    assert!((50..=120).contains(&churned.connects.count), "{} connects", churned.connects.count);
+    broker.stop().expect("a drain");
+}
+
+#[test]
+fn retained_messages_are_fetched_whole_and_removed() {
+    let broker = start();
+    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        let outcome = retained::run(&Library { messages: 700, subscribers: 3 }, &load(&broker, qos), |_| {});
+        let outcome = outcome.expect("a run");
+        assert_eq!((&outcome.failures, outcome.messages.faults), (&Vec::new(), Faults::default()));
+        assert!(outcome.messages.received >= 3 * 700 && outcome.messages.received == outcome.messages.due);
+        assert!(outcome.messages.latency.len() == outcome.messages.received);
+    }
+    // What was removed is not there for others.
+    let outcome = retained::run(&Library { messages: 5, subscribers: 1 }, &load(&broker, QoS::AtLeastOnce), |_| {});
+    assert_eq!(outcome.expect("a run").messages.faults, Faults::default());
+    broker.stop().expect("a drain");
+}
+
+/// Clients that say nothing are kept by their pings alone.
+#[test]
+fn idle_clients_are_kept_alive() {
+    let broker = start();
+    let mut load = Load { duration: Duration::from_secs(4), ..load(&broker, QoS::AtLeastOnce) };
+    load.access.keep_alive_secs = 2;
+    let held = hold(&Crowd { clients: 20, filters: 0 }, &load, |_| {}).expect("a run");
+    assert_eq!(held.failures, Vec::<String>::new());
     broker.stop().expect("a drain");
 }
 
