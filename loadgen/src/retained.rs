@@ -63,10 +63,13 @@ impl Visit {
     /// False: it came before.
     fn enter(&mut self, message: u32) -> bool {
         let (word, bit) = (&mut self.seen[message as usize / 64], 1 << (message % 64));
-        let is_new = *word & bit == 0;
+        // A branch, for `self.left -= u64::from(is_new)` is left out by rustc 1.95 where it optimizes.
+        if *word & bit != 0 {
+            return false;
+        }
         *word |= bit;
-        self.left -= u64::from(is_new);
-        is_new
+        self.left -= 1;
+        true
     }
 }
 
