@@ -217,9 +217,7 @@ impl<'a> Account<'a> {
                 let audience = self.plan.audiences[(stream.audiences_from + nth) as usize];
                 let slot = self.ledger.settle((stream.slots_from + nth) as usize, stream.sent, !audience.is_shared);
                 let qos = published.min(audience.qos.unwrap_or(self.qos));
-                broken += slot.out_of_order;
-                broken += if qos == QoS::AtMostOnce { 0 } else { slot.lost };
-                broken += if qos == QoS::AtLeastOnce { 0 } else { slot.duplicated };
+                broken += slot.broken(qos);
                 faults.add(&slot);
             }
         }

@@ -9,17 +9,23 @@ use thrum::mqtt::QoS;
 use crate::access::{AccessOptions, amount};
 use crate::connecting::{self, Crowd};
 use crate::outcome::Outcome;
+use crate::output::Destinations;
 use crate::plan::Plan;
 use crate::retained::{self, Library};
 use crate::suite::{Case, Work};
 use crate::traffic::{self, Load, Stage};
 
+const EXIT_STATUS: &str = "Exit status: 0 when the broker kept what the QoS promises, 1 when it did not or the run was cut \
+short, 2 for a wrong command line, 3 when the run could not be made.";
+
 /// Measures MQTT brokers: throughput, latency, and what was lost, duplicated or came in the wrong order.
 #[derive(Debug, Parser)]
-#[command(name = "thrum-loadgen", version)]
+#[command(name = "thrum-loadgen", version, after_help = EXIT_STATUS)]
 pub struct CommandLine {
     #[command(subcommand)]
     pub scenario: Scenario,
+    #[command(flatten)]
+    pub to: Destinations,
 }
 
 #[derive(Debug, Subcommand)]
@@ -228,5 +234,49 @@ impl Scenario {
             | Self::Shared { options, .. }
             | Self::Wild { options, .. } => options,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(arguments: &str) -> Result<CommandLine, clap::Error> {
+        CommandLine::try_parse_from(["thrum-loadgen"].into_iter().chain(arguments.split(' ')))
+    }
+
+    #[test]
+    fn the_options_fit_together() {
+        CommandLine::command().debug_assert();
+        for good in [
+            "p2p -b a:1,b,[::1]:2 --source 127.0.0.2-127.0.0.9,127.0.0.20 --user a --password b",
+            "p2p --tls --ca file --ws /path --cert a --key b",
+            "p2p --ws",
+            "churn --tls --insecure",
+            "suite conn-tcp-1M-5k --duration 0.5",
+            "retained --messages 5 --spin",
+        ] {
+            assert!(parse(good).is_ok(), "{good}");
+        }
+        for bad in
+            ["p2p --insecure", "p2p --tls --cert a", "p2p --qos 3", "p2p --rate -1", "p2p --duration nan", "suite a"]
+        {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_case_of_the_suite_sets_what_it_prescribes() {
+        let command_line = parse("suite fanout-5-1000-5-250k --qos 0 --rate 7 --size 99").expect("a command");
+        let load = command_line.scenario.load().expect("a load");
+        assert_eq!((load.qos, load.rate, load.payload_bytes), (QoS::AtLeastOnce, 250.0, 16));
+    }
+
+    #[test]
+    fn a_window_holds_a_batch() {
+        let load = parse("p2p --window 5 --batch 20").expect("a command").scenario.load().expect("a load");
+        assert_eq!((load.window, load.batch), (20, 20));
     }
 }

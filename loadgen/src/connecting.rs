@@ -15,7 +15,7 @@ use crate::outcome::{BrokerCost, Connects, Cost, Messages, Outcome, Sample, hist
 use crate::swarm::{Handler, Swarm};
 use crate::timeline::{Counts, Timeline};
 use crate::traffic::{Load, Stage};
-use crate::usage::{Usage, own_cpu};
+use crate::usage::{Spent, Usage};
 
 /// How long a turn waits at most: as exactly can connections be opened at a pace.
 const TURN: Duration = Duration::from_millis(1);
@@ -66,7 +66,7 @@ impl Crowd {
 pub fn hold(crowd: &Crowd, load: &Load, mut watch: impl FnMut(Stage)) -> io::Result<Outcome> {
     let broker = || load.pid.and_then(Usage::of);
     let (mut swarm, mut entrance) = (crowd.swarm(load)?, Entrance::default());
-    let (before, cpu, clients) = (broker(), own_cpu(), crowd.clients);
+    let (before, spent, clients) = (broker(), Spent::now(), crowd.clients);
     let secs = if load.access.ramp > 0.0 { clients as f64 / load.access.ramp } else { 1.0 };
     let mut timeline = Timeline::new(swarm.now(), Counts::default(), Duration::from_secs_f64(secs));
     swarm.open_all(&mut entrance, |swarm| {
@@ -80,7 +80,7 @@ pub fn hold(crowd: &Crowd, load: &Load, mut watch: impl FnMut(Stage)) -> io::Res
     if let (0, Some(failure)) = (swarm.ready(), entrance.failures.first()) {
         return Err(io::Error::other(failure.clone()));
     }
-    let (connected, generator_cpu) = (broker(), own_cpu() - cpu);
+    let (connected, spent) = (broker(), spent.elapsed());
     let count = swarm.ready() as u64;
     let end = swarm.now() + load.duration.as_nanos() as u64;
     while swarm.now() < end && entrance.failures.is_empty() {
@@ -96,7 +96,7 @@ pub fn hold(crowd: &Crowd, load: &Load, mut watch: impl FnMut(Stage)) -> io::Res
         0 => format!("conn, {clients} clients"),
         filters => format!("conn, {clients} clients with {filters} subscriptions"),
     };
-    Ok(outcome(name, crowd, load, timeline, count, Cost { generator_cpu, broker }, entrance.failures))
+    Ok(outcome(name, crowd, load, timeline, count, Cost::new(spent, broker), entrance.failures))
 }
 
 /// Opens clients, and closes each as soon as it is ready, to open it again.
@@ -116,7 +116,7 @@ pub fn churn(crowd: &Crowd, load: &Load, mut watch: impl FnMut(Stage)) -> io::Re
     }
     churn.swarm.clear_connect_latency();
     churn.idle = 0;
-    let (from, before, cpu) = (churn.swarm.now(), broker(), own_cpu());
+    let (from, before, spent) = (churn.swarm.now(), broker(), Spent::now());
     let count = churn.swarm.connects();
     let counts = Counts { connects: count, ..Counts::default() };
     let mut timeline = Timeline::new(from, counts, load.duration);
@@ -133,14 +133,14 @@ pub fn churn(crowd: &Crowd, load: &Load, mut watch: impl FnMut(Stage)) -> io::Re
     if let (0, Some(failure)) = (count, churn.entrance.failures.first()) {
         return Err(io::Error::other(failure.clone()));
     }
-    let generator_cpu = (own_cpu() - cpu).saturating_sub(Duration::from_nanos(churn.idle));
+    let spent = spent.elapsed().without_idle(churn.idle);
     let broker = before.zip(broker()).map(|(before, after)| BrokerCost {
         connecting_cpu: after.cpu - before.cpu,
         messages_cpu: Duration::ZERO,
         connecting_bytes: 0,
     });
     let name = format!("churn, {} clients", crowd.clients);
-    Ok(outcome(name, crowd, load, timeline, count, Cost { generator_cpu, broker }, churn.entrance.failures))
+    Ok(outcome(name, crowd, load, timeline, count, Cost::new(spent, broker), churn.entrance.failures))
 }
 
 struct Churn {

@@ -1,9 +1,10 @@
 //! The parts of the load generator, in the order in which they use each other: `stamp` (what a payload says), `ledger`
-//! (what came of what was due), `client` (one client without a socket), `transport` (TLS
-//! and WebSocket around it), `access` (how the broker is reached), `swarm` (all of them, with their connections),
-//! `plan` (who sends what to whom), `account` (what is known of the messages), `traffic` (runs a plan), `connecting`
-//! (runs without messages), `retained` (runs with messages that are kept), `suite` (runs that others have named), `outcome` (what was
-//! counted), `summary` (its figures), `report` (its words).
+//! (what came of what was due), `client` (one client without a socket), `transport` (TLS and WebSocket around it), `access`
+//! (how the broker is reached), `swarm` (all clients with their connections), `plan` (who sends what to whom), `account`
+//! (what is known of a plan's messages), `traffic` (runs a plan), `connecting` (runs without messages), `retained` (runs
+//! with messages that are kept), `suite` (runs that others have named), `timeline` (a run's parts), `outcome` (what it
+//! counted), `summary` (the figures of that), `report`, `plot` and `page` (tell of them), `output` (where to), `progress`
+//! (meanwhile).
 
 pub mod access;
 pub mod account;
@@ -12,7 +13,11 @@ pub mod command_line;
 pub mod connecting;
 pub mod ledger;
 pub mod outcome;
+pub mod output;
+pub mod page;
 pub mod plan;
+pub mod plot;
+pub mod progress;
 pub mod report;
 pub mod retained;
 pub mod stamp;
@@ -22,4 +27,5 @@ pub mod swarm;
 pub mod timeline;
 pub mod traffic;
 pub mod transport;
+pub mod units;
 pub mod usage;

@@ -15,7 +15,7 @@ use crate::stamp::{Payloads, Stamp};
 use crate::swarm::{Handler, Swarm};
 use crate::timeline::{Counts, Timeline};
 use crate::traffic::{Load, QUIET, Stage};
-use crate::usage::{Usage, own_cpu};
+use crate::usage::{Spent, Usage};
 
 const TURN: Duration = Duration::from_millis(10);
 
@@ -124,7 +124,7 @@ pub fn run(library: &Library, load: &Load, mut watch: impl FnMut(Stage)) -> io::
     let before = broker();
     reading.store(&mut watch)?;
     let stored = broker();
-    let (mut timeline, generator_cpu) = reading.read_all(library, &mut watch)?;
+    let (mut timeline, spent) = reading.read_all(library, &mut watch)?;
     timeline.add_latency(&reading.readers.latency);
     let broker = before.zip(stored).zip(broker()).map(|((before, stored), after)| BrokerCost {
         connecting_cpu: Duration::ZERO,
@@ -133,7 +133,7 @@ pub fn run(library: &Library, load: &Load, mut watch: impl FnMut(Stage)) -> io::
     });
     let received_in_span = timeline.counted().received;
     reading.remove();
-    Ok(reading.finish(library, timeline, received_in_span, Cost { generator_cpu, broker }))
+    Ok(reading.finish(library, timeline, received_in_span, Cost::new(spent, broker)))
 }
 
 impl<'a> Reading<'a> {
@@ -214,12 +214,12 @@ impl<'a> Reading<'a> {
 
     /// Lets every subscriber come again as long as the time lasts, and those that are there at its end finish. Gives the
     /// generator's own time in the measurement.
-    fn read_all(&mut self, library: &Library, watch: &mut impl FnMut(Stage)) -> io::Result<(Timeline, Duration)> {
-        let (began, cpu) = (self.swarm.now(), own_cpu());
+    fn read_all(&mut self, library: &Library, watch: &mut impl FnMut(Stage)) -> io::Result<(Timeline, Spent)> {
+        let (began, from) = (self.swarm.now(), Spent::now());
         let end = began + self.load.duration.as_nanos() as u64;
         let mut timeline = Timeline::new(began, Counts::default(), self.load.duration);
         let mut reading = library.subscribers;
-        let mut generator_cpu = None;
+        let mut spent = None;
         (1..=reading as u32).try_for_each(|client| self.visit(client))?;
         self.readers.last_received = began;
         while reading > 0 && self.readers.failures.is_empty() {
@@ -229,21 +229,21 @@ impl<'a> Reading<'a> {
                 self.swarm.close(client);
                 if now < end { self.visit(client)? } else { reading -= 1 }
             }
-            if now < end && timeline.is_due(now) || now >= end && generator_cpu.is_none() {
+            if now < end && timeline.is_due(now) || now >= end && spent.is_none() {
                 self.end_part(&mut timeline, now);
                 watch(Stage::Publishing { sent: 0, received: self.readers.received });
             }
             if now >= end {
-                generator_cpu.get_or_insert_with(|| own_cpu() - cpu);
+                spent.get_or_insert_with(|| from.elapsed());
             }
             if now > self.readers.last_received + QUIET.as_nanos() as u64 {
                 break;
             }
         }
-        if generator_cpu.is_none() {
+        if spent.is_none() {
             self.end_part(&mut timeline, self.swarm.now());
         }
-        Ok((timeline, generator_cpu.unwrap_or_else(|| own_cpu() - cpu)))
+        Ok((timeline, spent.unwrap_or_else(|| from.elapsed())))
     }
 
     fn end_part(&mut self, timeline: &mut Timeline, now: u64) {
@@ -263,8 +263,6 @@ impl<'a> Reading<'a> {
         (0..self.swarm.len() as u32).for_each(|client| self.swarm.close(client));
         let Readers { due, received, mut faults, visits, failures, .. } = self.readers;
         faults.lost = visits[1..].iter().map(|visit| visit.left).sum();
-        let lost = if self.load.qos == QoS::AtMostOnce { 0 } else { faults.lost };
-        let duplicated = if self.load.qos == QoS::AtLeastOnce { 0 } else { faults.duplicated };
         let span = timeline.span();
         let (samples, latency) = timeline.finish();
         let Library { messages, subscribers } = library;
@@ -281,7 +279,7 @@ impl<'a> Reading<'a> {
                 due,
                 received_in_span,
                 faults,
-                broken: lost + duplicated + faults.wrong_payload,
+                broken: faults.broken(self.load.qos),
                 latency,
                 is_paced: false,
                 late: 0,

@@ -17,7 +17,7 @@ use crate::plan::Plan;
 use crate::stamp::Payloads;
 use crate::swarm::Swarm;
 use crate::timeline::Timeline;
-use crate::usage::{Usage, own_cpu};
+use crate::usage::{Spent, Usage};
 
 /// How long what is under way may take to arrive, counted from the last message that did.
 pub const QUIET: Duration = Duration::from_secs(2);
@@ -92,7 +92,7 @@ pub fn run(plan: &Plan, load: &Load, mut watch: impl FnMut(Stage)) -> io::Result
         messages_cpu: after.cpu - connected.cpu,
         connecting_bytes: connected.resident_bytes.saturating_sub(before.resident_bytes),
     });
-    let cost = Cost { generator_cpu: measured.generator_cpu, broker };
+    let cost = Cost::new(measured.generator, broker);
     Ok(traffic.finish(plan, connect_span, measured, cost))
 }
 
@@ -145,7 +145,7 @@ impl<'a> Traffic<'a> {
         self.publish_until(began, measure_from, |account, now| tell(account, now));
         self.account.clear_latency();
         self.idle = 0;
-        let (received, cpu) = (self.account.received, own_cpu());
+        let (received, spent) = (self.account.received, Spent::now());
         let mut timeline = Timeline::new(self.swarm.now(), self.account.counts(), self.load.duration);
         self.publish_until(began, end, |account, now| {
             if timeline.is_due(now) {
@@ -157,7 +157,7 @@ impl<'a> Traffic<'a> {
         Measured {
             timeline,
             received: self.account.received - received,
-            generator_cpu: (own_cpu() - cpu).saturating_sub(Duration::from_nanos(self.idle)),
+            generator: spent.elapsed().without_idle(self.idle),
         }
     }
 
@@ -316,7 +316,7 @@ impl<'a> Traffic<'a> {
 struct Measured {
     timeline: Timeline,
     received: u64,
-    generator_cpu: Duration,
+    generator: Spent,
 }
 
 fn end_part(timeline: &mut Timeline, now: u64, account: &mut Account<'_>) {
