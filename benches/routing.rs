@@ -10,7 +10,7 @@ use thrum::base::ShardId;
 use thrum::mqtt::{QoS, TopicFilter, TopicName};
 use thrum::routing::{
     Choice, FilterIndex, InterestIndex, Matches, RetainedCursor, RetainedIndex, SharedGroups, Subscriber,
-    SubscriptionOptions,
+    SubscriptionOptions, TopicHasher,
 };
 
 #[global_allocator]
@@ -75,20 +75,25 @@ fn subscribed(what: &str, text_of: impl Fn(u32) -> String) -> FilterIndex {
     index
 }
 
+/// As a shard looks for subscribers, the hash of the topic included.
+fn find(index: &FilterIndex, topic: TopicName<'_>, matches: &mut Matches) {
+    index.matches(topic, index.hash(topic), None, matches);
+}
+
 fn exact(criterion: &mut Criterion) {
     let mut index = subscribed("exact filter", exact_text);
     let mut topics = Topics::shuffled(exact_text);
     let mut matches = Matches::new();
     criterion.bench_function("match/exact in 1M", |bencher| {
         bencher.iter(|| {
-            index.matches(topics.next(), None, &mut matches);
+            find(&index, topics.next(), &mut matches);
             black_box(matches.deliveries().len())
         });
     });
     let mut missed = Topics::shuffled(|site| exact_text(site).replace("temp", "humi"));
     criterion.bench_function("match/nobody in 1M exact", |bencher| {
         bencher.iter(|| {
-            index.matches(missed.next(), None, &mut matches);
+            find(&index, missed.next(), &mut matches);
             black_box(matches.deliveries().len())
         });
     });
@@ -97,7 +102,7 @@ fn exact(criterion: &mut Criterion) {
     }
     criterion.bench_function("match/exact in 1M and 3 wildcards", |bencher| {
         bencher.iter(|| {
-            index.matches(topics.next(), None, &mut matches);
+            find(&index, topics.next(), &mut matches);
             black_box(matches.deliveries().len())
         });
     });
@@ -109,7 +114,7 @@ fn wildcard(criterion: &mut Criterion) {
     let mut matches = Matches::new();
     criterion.bench_function("match/wildcard in 1M", |bencher| {
         bencher.iter(|| {
-            index.matches(topics.next(), None, &mut matches);
+            find(&index, topics.next(), &mut matches);
             black_box(matches.deliveries().len())
         });
     });
@@ -118,7 +123,7 @@ fn wildcard(criterion: &mut Criterion) {
     }
     criterion.bench_function("match/wildcard in 1M and 3 for all", |bencher| {
         bencher.iter(|| {
-            index.matches(topics.next(), None, &mut matches);
+            find(&index, topics.next(), &mut matches);
             black_box(matches.deliveries().len())
         });
     });
@@ -134,7 +139,7 @@ fn wildcard_forked(criterion: &mut Criterion) {
     let mut matches = Matches::new();
     criterion.bench_function("match/wildcard in 1M, forked", |bencher| {
         bencher.iter(|| {
-            index.matches(topics.next(), None, &mut matches);
+            find(&index, topics.next(), &mut matches);
             black_box(matches.deliveries().len())
         });
     });
@@ -150,14 +155,14 @@ fn fan_out(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(1000));
     group.bench_function("1,000 subscribers of a filter", |bencher| {
         bencher.iter(|| {
-            index.matches(TopicName::trusted("news"), None, &mut matches);
+            find(&index, TopicName::trusted("news"), &mut matches);
             black_box(matches.deliveries().len())
         });
     });
     index.subscribe(TopicFilter::trusted("#"), Subscriber::session(3), OPTIONS);
     group.bench_function("and one of #", |bencher| {
         bencher.iter(|| {
-            index.matches(TopicName::trusted("news"), None, &mut matches);
+            find(&index, TopicName::trusted("news"), &mut matches);
             black_box(matches.deliveries().len())
         });
     });
@@ -167,7 +172,7 @@ fn fan_out(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(2000));
     group.bench_function("and 1,000 of +, half the same", |bencher| {
         bencher.iter(|| {
-            index.matches(TopicName::trusted("news"), None, &mut matches);
+            find(&index, TopicName::trusted("news"), &mut matches);
             black_box(matches.deliveries().len())
         });
     });
@@ -176,7 +181,7 @@ fn fan_out(criterion: &mut Criterion) {
 fn interest(criterion: &mut Criterion) {
     let texts: Vec<String> = (0..FILTERS).map(exact_text).collect();
     let (live, allocations) = (allocator::live_bytes(), allocator::allocations());
-    let mut index = InterestIndex::new(1);
+    let (mut index, hasher) = (InterestIndex::new(1), TopicHasher::new(1));
     for (site, text) in texts.iter().enumerate() {
         index.add(TopicFilter::trusted(text), ShardId::new(site % 8));
     }
@@ -184,7 +189,10 @@ fn interest(criterion: &mut Criterion) {
     index.add(TopicFilter::trusted("plant/+/alarm/#"), ShardId::new(3));
     let mut topics = Topics::shuffled(exact_text);
     criterion.bench_function("interest/exact in 1M and a wildcard", |bencher| {
-        bencher.iter(|| index.shards(topics.next()));
+        bencher.iter(|| {
+            let topic = topics.next();
+            index.shards(topic, hasher.hash(topic.as_str()))
+        });
     });
 }
 

@@ -2,9 +2,11 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use thrum::access::{Answer, Check, Credentials, Exchange, Guard, Identity, Verdict};
 use thrum::mqtt::{TopicFilter, TopicName};
@@ -97,5 +99,55 @@ fn others_are_served_while_a_verdict_is_found_out() {
             expect(client, &CONNACK_AND_PINGRESP);
         }
         broker.stop().expect("a drain");
+    }
+}
+
+#[test]
+fn a_verdict_is_heard_beside_a_flood() {
+    let (broker, address, release) = start(1);
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for id in ['x', 'y'] {
+            let is_over = &is_over;
+            scope.spawn(move || {
+                let mut client = connect(address, id, None);
+                let block = [0x30, 3, 0, 1, b't'].repeat(50_000);
+                while !is_over.load(Ordering::Relaxed) {
+                    client.write_all(&block).expect("sent");
+                }
+            });
+        }
+        thread::sleep(Duration::from_millis(200));
+        let mut waiting = connect(address, 'a', Some('u'));
+        release.send(()).expect("somebody waits");
+        let mut got = [0; CONNACK_AND_PINGRESP.len()];
+        let result = waiting.read_exact(&mut got);
+        is_over.store(true, Ordering::Relaxed);
+        result.expect("an answer");
+        assert_eq!(got, CONNACK_AND_PINGRESP);
+    });
+    broker.stop().expect("a drain");
+}
+
+// A drain waits for its clients, and not for what somebody thinks about them: that may take longer than it may last.
+#[test]
+fn a_drain_does_not_wait_for_a_verdict() {
+    let (broker, address, release) = start(1);
+    let mut waiting = ['a', 'b'].map(|id| connect(address, id, Some('u')));
+    // Behind them: so their questions have been asked.
+    expect(&mut connect(address, 'c', None), &CONNACK_AND_PINGRESP);
+    let began = Instant::now();
+    broker.stop().expect("a drain");
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    for client in &mut waiting {
+        let mut rest = Vec::new();
+        let _ = client.read_to_end(&mut rest);
+        assert!(!rest.starts_with(&CONNACK_AND_PINGRESP), "let in without a verdict");
+    }
+    // Who thought about the first one has nothing to do any more when it is out, though the second was asked too.
+    release.send(()).expect("the question is still open");
+    while release.send(()).is_ok() {
+        assert!(began.elapsed() < Duration::from_secs(20), "the questions outlive their shard");
+        thread::sleep(Duration::from_millis(5));
     }
 }

@@ -22,7 +22,7 @@ const SOURCES_MAX: u32 = 65_536;
 pub struct Access {
     /// Taken in turn.
     pub brokers: Vec<BrokerAddress>,
-    /// Addresses to connect from, taken in turn; none: what the system chooses.
+    /// Addresses to connect from, taken in turn; none: what the system chooses, but several of loopback for many clients.
     pub sources: Vec<Ipv4Addr>,
     pub wrapping: Wrapping,
     pub version: Version,
@@ -81,7 +81,8 @@ pub struct AccessOptions {
     #[arg(long, short = 'V', value_enum, default_value = "3.1.1")]
     pub protocol: Protocol,
     /// IPv4 addresses to connect from, in turn: some, or ranges as in 127.0.0.2-127.0.0.40; each has its own ports,
-    /// of which one address has about 28,000
+    /// of which one address has about 28,000 (without: what the system chooses, and to a broker on this machine another
+    /// one of 127.0.0.x after each 4,000)
     #[arg(long, value_name = "ADDRESSES", value_delimiter = ',')]
     pub source: Vec<SourceRange>,
     /// Name to log in with

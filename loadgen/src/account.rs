@@ -12,6 +12,7 @@ use crate::outcome::histogram;
 use crate::plan::Plan;
 use crate::stamp::{Payloads, Stamp, random};
 use crate::swarm::Handler;
+use crate::timeline::Counts;
 
 /// A stream, with what a message of it has to do with.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ pub struct PublisherAccount {
     streams_from: u32,
     streams: u32,
     sent: u64,
-    /// Of all its messages, over all audiences.
+    /// Of all its messages, over all audiences, with those that are not waited for any more.
     delivered: u64,
     audiences: u64,
     is_queued: bool,
@@ -51,7 +52,11 @@ pub struct Account<'a> {
     pub sent: u64,
     pub due: u64,
     pub received: u64,
+    /// Of the received ones, those that were due and came for the first time.
+    pub arrived: u64,
     pub last_received: u64,
+    /// Clients that have come and gone beside the plan's.
+    pub churned: u64,
     /// Nanoseconds of latency since it was taken last.
     latency: Histogram<u64>,
     /// A latency that came many times in a row, as those of messages do that were sent and read together.
@@ -104,7 +109,9 @@ impl<'a> Account<'a> {
             sent: 0,
             due: 0,
             received: 0,
+            arrived: 0,
             last_received: 0,
+            churned: 0,
             latency: histogram(),
             repeated: (0, 0),
             failures: Vec::new(),
@@ -136,7 +143,12 @@ impl<'a> Account<'a> {
     #[inline]
     pub fn window_left(&self, publisher: u32, window: u32) -> u32 {
         let PublisherAccount { sent, delivered, audiences, .. } = self.publishers[publisher as usize];
-        let under_way = if audiences == 1 { sent - delivered } else { sent - delivered / audiences.max(1) };
+        let under_way = match audiences {
+            // Nobody hears of it, so nothing is under way.
+            0 => 0,
+            1 => sent.saturating_sub(delivered),
+            _ => sent.saturating_sub(delivered / audiences),
+        };
         u64::from(window).saturating_sub(under_way) as u32
     }
 
@@ -183,6 +195,10 @@ impl<'a> Account<'a> {
         self.latency.saturating_record_n(nanos, times);
     }
 
+    pub const fn counts(&self) -> Counts {
+        Counts { connects: self.churned, sent: self.sent, received: self.received }
+    }
+
     /// The latencies since the last call of [`Account::clear_latency`].
     pub fn latency(&mut self) -> &Histogram<u64> {
         self.record_repeated();
@@ -204,9 +220,7 @@ impl<'a> Account<'a> {
                 let audience = self.plan.audiences[(stream.audiences_from + nth) as usize];
                 let slot = self.ledger.settle((stream.slots_from + nth) as usize, stream.sent, !audience.is_shared);
                 let qos = published.min(audience.qos.unwrap_or(self.qos));
-                broken += slot.out_of_order;
-                broken += if qos == QoS::AtMostOnce { 0 } else { slot.lost };
-                broken += if qos == QoS::AtLeastOnce { 0 } else { slot.duplicated };
+                broken += slot.broken(qos);
                 faults.add(&slot);
             }
         }
@@ -234,18 +248,20 @@ impl Handler for Account<'_> {
         if stamp.number >= stream.sent || nth >= stream.audiences {
             return self.ledger.enter_wrong_payload();
         }
-        self.ledger.enter((stream.slots_from + nth) as usize, stamp.number);
         let publisher = stream.publisher;
-        self.record(now.saturating_sub(stamp.due));
-        let account = &mut self.publishers[publisher as usize];
         // One that comes twice is not another one under way.
-        account.delivered = (account.delivered + 1).min(account.sent * account.audiences);
+        let is_new = self.ledger.enter((stream.slots_from + nth) as usize, stamp.number);
+        self.arrived += u64::from(is_new);
+        self.publishers[publisher as usize].delivered += u64::from(is_new);
+        self.record(now.saturating_sub(stamp.due));
         self.queue(publisher);
     }
 
     #[inline]
     fn on_acknowledged(&mut self, client: u32) {
-        self.queue(client - self.plan.subscribers.len() as u32);
+        if let Some(publisher) = client.checked_sub(self.plan.subscribers.len() as u32) {
+            self.queue(publisher);
+        }
     }
 
     fn on_drained(&mut self, client: u32) {

@@ -4,17 +4,17 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use thrum::mqtt::{Publish, QoS};
 
 use crate::access::Access;
 use crate::client::{Failure, Phase};
-use crate::outcome::{BrokerCost, Connects, Cost, Messages, Outcome, Sample, histogram};
+use crate::outcome::{BrokerCost, Connects, Cost, Messages, Outcome, histogram};
 use crate::plan::Background;
 use crate::stamp::Payloads;
 use crate::swarm::{Handler, Swarm};
-use crate::traffic::{Load, SAMPLES_MIN, Stage};
-use crate::usage::{Usage, own_cpu};
+use crate::timeline::{Counts, Timeline};
+use crate::traffic::{Load, Stage};
+use crate::usage::{Spent, Usage};
 
 /// A broker need not close the connection after DISCONNECT; it is closed here then, and costs a port for a minute.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -187,37 +187,14 @@ impl Churn {
     }
 }
 
-/// What was counted so far.
-#[derive(Clone, Debug)]
-struct Counted {
-    at: u64,
-    latency: Histogram<u64>,
-}
-
 impl Churn {
-    fn counted(&self) -> Counted {
-        Counted { at: self.swarm.now(), latency: self.swarm.connect_latency().clone() }
+    fn counts(&self) -> Counts {
+        Counts { connects: self.swarm.connects(), ..Counts::default() }
     }
 
-    /// What was counted since.
-    fn since(&self, before: &Counted) -> Counted {
-        let Counted { at, mut latency } = self.counted();
-        latency.subtract(&before.latency).expect("an earlier one of the same kind");
-        Counted { at: at - before.at, latency }
-    }
-
-    fn sample(&self, measured_from: u64, last: &Counted) -> Sample {
-        let Counted { at: span, latency } = self.since(last);
-        Sample {
-            at: Duration::from_nanos(last.at + span - measured_from),
-            span: Duration::from_nanos(span),
-            connects: latency.len(),
-            sent: 0,
-            received: 0,
-            p50: latency.value_at_quantile(0.5),
-            p99: latency.value_at_quantile(0.99),
-            max: latency.max(),
-        }
+    fn end_part(&mut self, timeline: &mut Timeline) {
+        timeline.end_part(self.swarm.now(), self.counts(), self.swarm.connect_latency());
+        self.swarm.clear_connect_latency();
     }
 }
 
@@ -227,18 +204,18 @@ pub fn run(clients: usize, subscribes: bool, load: &Load, mut watch: impl FnMut(
     let mut churn = Churn::new(load.access.clone(), clients, load.qos, filters)?;
     churn.turn_until(churn.began + load.warm_up.as_nanos() as u64, &mut watch, |_| {})?;
     let broker = || load.pid.and_then(Usage::of);
-    let (before, cpu_before, own) = (churn.counted(), broker(), own_cpu());
-    let (mut samples, mut last) = (Vec::new(), before.clone());
-    let sample_span = load.duration.min(Duration::from_secs(1)).min(load.duration / SAMPLES_MIN).as_nanos() as u64;
-    churn.turn_until(before.at + load.duration.as_nanos() as u64, &mut watch, |churn| {
-        if churn.swarm.now() >= last.at + sample_span {
-            samples.push(churn.sample(before.at, &last));
-            last = churn.counted();
+    churn.swarm.clear_connect_latency();
+    let (before, own, now) = (broker(), Spent::now(), churn.swarm.now());
+    let mut timeline = Timeline::new(now, churn.counts(), load.duration);
+    churn.turn_until(now + load.duration.as_nanos() as u64, &mut watch, |churn| {
+        if timeline.is_due(churn.swarm.now()) {
+            churn.end_part(&mut timeline);
         }
     })?;
-    let Counted { at: span, latency } = churn.since(&before);
-    let (span, generator_cpu) = (Duration::from_nanos(span), own_cpu() - own);
-    let broker = cpu_before
+    churn.end_part(&mut timeline);
+    let (span, generator) = (timeline.span(), own.elapsed());
+    let (samples, latency) = timeline.finish();
+    let broker = before
         .zip(broker())
         .map(|(before, after)| BrokerCost { connecting_cpu: after.cpu - before.cpu, ..BrokerCost::default() });
     churn.end();
@@ -260,7 +237,7 @@ pub fn run(clients: usize, subscribes: bool, load: &Load, mut watch: impl FnMut(
         fetches: histogram(),
         span,
         samples,
-        cost: Cost { generator_cpu, generator_connecting_cpu: generator_cpu, broker },
+        cost: Cost::new(generator, generator, broker),
         failures,
     })
 }
@@ -270,7 +247,7 @@ impl Churn {
         &mut self,
         end: u64,
         watch: &mut impl FnMut(Stage),
-        mut each_turn: impl FnMut(&Self),
+        mut each_turn: impl FnMut(&mut Self),
     ) -> io::Result<()> {
         while self.swarm.now() < end && self.gate.failures.len() < FAILURES_MAX {
             self.turn(TURN)?;

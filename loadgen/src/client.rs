@@ -43,7 +43,10 @@ pub enum Phase {
 /// What a client is told of what it received.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Happening<'a> {
-    Connected,
+    Connected {
+        /// As the broker has it.
+        keep_alive_secs: u16,
+    },
     /// Connected, and subscribed to all it was to.
     Ready,
     Message(&'a Publish<'a>),
@@ -153,10 +156,6 @@ impl Client {
         self.phase
     }
 
-    pub const fn keep_alive_secs(&self) -> u16 {
-        self.identity.keep_alive_secs
-    }
-
     /// Begins anew; what is sent first is put into `out`.
     pub fn connect(&mut self, out: &mut Vec<u8>) {
         let Identity { version, client_id, user_name, password, keep_alive_secs, .. } = &self.identity;
@@ -226,8 +225,8 @@ impl Client {
     ) -> Result<(), Failure> {
         match packet {
             Packet::ConnAck(ack) if self.phase == Phase::Connecting => {
-                self.on_conn_ack(ack)?;
-                tell(Happening::Connected);
+                let keep_alive_secs = self.on_conn_ack(ack)?;
+                tell(Happening::Connected { keep_alive_secs });
                 self.subscribe_more(out, tell);
             }
             Packet::SubAck(ack) if self.phase == Phase::Subscribing => {
@@ -253,13 +252,16 @@ impl Client {
         Ok(())
     }
 
-    fn on_conn_ack(&mut self, ack: &ConnAck<'_>) -> Result<(), Failure> {
+    /// The Keep Alive that the broker has.
+    fn on_conn_ack(&mut self, ack: &ConnAck<'_>) -> Result<u16, Failure> {
         if ack.reason != ReasonCode::Success {
             return Err(Failure::Refused(ack.reason));
         }
         let receive_maximum = ack.properties.two_byte(PropertyId::ReceiveMaximum).map_or(u32::MAX, u32::from);
         self.unacknowledged_max = UNACKNOWLEDGED_MAX.min(receive_maximum);
-        Ok(())
+        // [MQTT-3.2.2-21]
+        let server_keep_alive = ack.properties.two_byte(PropertyId::ServerKeepAlive);
+        Ok(server_keep_alive.unwrap_or(self.identity.keep_alive_secs))
     }
 
     fn check_granted(&self, ack: &SubAck<'_>) -> Result<(), Failure> {

@@ -10,18 +10,24 @@ use thrum::mqtt::QoS;
 use crate::access::{AccessOptions, amount};
 use crate::crowd::Crowd;
 use crate::measurement::{Measurement, Task};
+use crate::output::Destinations;
 use crate::plan::Plan;
 use crate::retained::Collection;
 use crate::stamp::STAMP_BYTES;
 use crate::suite::{self, Case};
 use crate::traffic::Load;
 
+const EXIT_STATUS: &str = "Exit status: 0 when the broker kept what the QoS promises, 1 when it did not or the run was cut \
+short, 2 for a wrong command line, 3 when the run could not be made.";
+
 /// Measures MQTT brokers: throughput, latency, and what was lost, duplicated or came in the wrong order.
 #[derive(Debug, Parser)]
-#[command(name = "thrum-loadgen", version)]
+#[command(name = "thrum-loadgen", version, after_help = EXIT_STATUS)]
 pub struct CommandLine {
     #[command(subcommand)]
     pub scenario: Scenario,
+    #[command(flatten)]
+    pub to: Destinations,
 }
 
 #[derive(Debug, Subcommand)]
@@ -311,5 +317,59 @@ impl Scenario {
             Self::Conn { options, .. } | Self::Churn { options, .. } | Self::Retained { options, .. } => &options.run,
             Self::Omb { run, .. } => run,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(arguments: &str) -> Result<CommandLine, clap::Error> {
+        CommandLine::try_parse_from(["thrum-loadgen"].into_iter().chain(arguments.split(' ')))
+    }
+
+    #[test]
+    fn the_options_fit_together() {
+        CommandLine::command().debug_assert();
+        for good in [
+            "p2p -b a:1,b,[::1]:2 --source 127.0.0.2-127.0.0.9,127.0.0.20 --user a --password b",
+            "p2p --tls --ca file --ws /path --cert a --key b",
+            "p2p --ws",
+            "churn --tls --insecure",
+            "omb conn-tcp-1M-5k --duration 0.5",
+            "omb --list",
+            "conn --clients 5 --filters 3",
+            "retained --messages 5 --spin",
+        ] {
+            assert!(parse(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "p2p --insecure",
+            "p2p --tls --cert a",
+            "p2p --qos 3",
+            "p2p --rate -1",
+            "p2p --duration nan",
+            "omb",
+            "omb a",
+            "omb p2p-1k --qos 0",
+            "conn --rate 5",
+            "omb p2p-1k --fraction 2",
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_case_of_the_suite_sets_what_it_prescribes() {
+        let load = parse("omb fanout-5-1000-5-250k").expect("a command").scenario.task().expect("a task").load;
+        assert_eq!((load.qos, load.rate, load.payload_bytes), (QoS::AtLeastOnce, 250.0, 16));
+    }
+
+    #[test]
+    fn a_window_holds_a_batch() {
+        let load = parse("p2p --window 5 --batch 20").expect("a command").scenario.task().expect("a task").load;
+        assert_eq!((load.window, load.batch), (20, 20));
     }
 }

@@ -10,14 +10,18 @@ use thrum::mqtt::Publish;
 use crate::client::Failure;
 use crate::outcome::{BrokerCost, Connects, Cost, Messages, Outcome, histogram};
 use crate::swarm::{Handler, Swarm};
+use crate::timeline::{Counts, Timeline};
 use crate::traffic::{Load, Stage};
-use crate::usage::{Usage, own_cpu};
+use crate::usage::{Spent, Usage};
 
 /// How long the broker has to come to rest before its memory is looked at.
 const SETTLE: Duration = Duration::from_secs(1);
 
 /// How long the broker may leave all of them without an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long it takes to connect, about, where there is no pace: what it is divided into parts by.
+const CONNECTING: Duration = Duration::from_secs(2);
 
 /// How long one wait takes while there is nothing to do.
 const IDLE_TURN: Duration = Duration::from_millis(50);
@@ -71,15 +75,15 @@ pub fn run(crowd: Crowd, load: &Load, watch: impl FnMut(Stage)) -> io::Result<Ou
     let mut swarm = Swarm::new(load.access.clone())?;
     (0..crowd.clients).for_each(|_| _ = swarm.add(Rc::new([]), load.qos));
     let mut run = Run { crowd, load, swarm, roll: Roll::default(), watch };
-    let (before, own) = (run.usage(), own_cpu());
-    let connect_span = run.open()?;
-    let (connecting, generator_connecting_cpu) = (run.usage(), own_cpu() - own);
+    let (before, own) = (run.usage(), Spent::now());
+    let opened = run.open()?;
+    let (connecting, generator_connecting) = (run.usage(), own.elapsed());
     run.settle();
     let connected = run.usage();
     run.subscribe();
-    let (subscribed, own) = (run.usage(), own_cpu());
+    let (subscribed, own) = (run.usage(), Spent::now());
     let span = run.hold();
-    let (held, generator_cpu) = (run.usage(), own_cpu() - own);
+    let (held, generator) = (run.usage(), own.elapsed());
     run.call_roll();
     run.swarm.close_all();
     let known = before.zip(connecting).zip(connected).zip(subscribed).zip(held);
@@ -90,7 +94,7 @@ pub fn run(crowd: Crowd, load: &Load, watch: impl FnMut(Stage)) -> io::Result<Ou
         holding_cpu: held.cpu - subscribed.cpu,
         ..BrokerCost::default()
     });
-    Ok(run.finish(connect_span, span, Cost { generator_cpu, generator_connecting_cpu, broker }))
+    Ok(run.finish(opened, span, Cost::new(generator_connecting, generator, broker)))
 }
 
 impl<W: FnMut(Stage)> Run<'_, W> {
@@ -98,12 +102,21 @@ impl<W: FnMut(Stage)> Run<'_, W> {
         self.load.pid.and_then(Usage::of)
     }
 
-    fn open(&mut self) -> io::Result<Duration> {
-        let (began, clients) = (self.swarm.now(), self.crowd.clients);
-        self.swarm.open_all(&mut self.roll, |ready| (self.watch)(Stage::Connecting { ready, clients }))?;
+    /// Gives what came of it, part by part.
+    fn open(&mut self) -> io::Result<Timeline> {
+        let (clients, ramp) = (self.crowd.clients, self.load.access.ramp);
+        let expected = if ramp > 0.0 { Duration::from_secs_f64(clients as f64 / ramp) } else { CONNECTING };
+        let mut timeline = Timeline::new(self.swarm.now(), Counts::default(), expected);
+        self.swarm.open_all(&mut self.roll, |swarm| {
+            (self.watch)(Stage::Connecting { ready: swarm.ready(), clients });
+            if timeline.is_due(swarm.now()) {
+                end_part(&mut timeline, swarm);
+            }
+        })?;
+        end_part(&mut timeline, &mut self.swarm);
         match self.roll.failures.first() {
             Some(failure) if self.swarm.ready() == 0 => Err(io::Error::other(failure.clone())),
-            _ => Ok(Duration::from_nanos(self.swarm.now() - began)),
+            _ => Ok(timeline),
         }
     }
 
@@ -180,29 +193,35 @@ impl<W: FnMut(Stage)> Run<'_, W> {
         }
     }
 
-    fn finish(self, connect_span: Duration, span: Duration, cost: Cost) -> Outcome {
+    fn finish(self, opened: Timeline, span: Duration, cost: Cost) -> Outcome {
         let Crowd { clients, filters_each } = self.crowd;
         let name = match filters_each {
             0 => format!("conn, {clients} clients"),
             1 => format!("conn, {clients} clients with a subscription each"),
             more => format!("conn, {clients} clients with {more} subscriptions each"),
         };
-        let latency = self.swarm.connect_latency().clone();
+        let connect_span = opened.span();
+        let (samples, latency) = opened.finish();
         Outcome {
             name,
             version: self.load.access.version,
             qos: self.load.qos,
             payload_bytes: 0,
             clients,
-            connects: Connects { count: latency.len(), span: connect_span, latency },
+            connects: Connects { count: self.swarm.connects(), span: connect_span, latency },
             subscriptions: (clients * filters_each) as u64,
             retained: 0,
             messages: Messages::none(),
             fetches: histogram(),
             span,
-            samples: Vec::new(),
+            samples,
             cost,
             failures: self.roll.failures,
         }
     }
+}
+
+fn end_part(timeline: &mut Timeline, swarm: &mut Swarm) {
+    timeline.end_part(swarm.now(), Counts { connects: swarm.connects(), ..Counts::default() }, swarm.connect_latency());
+    swarm.clear_connect_latency();
 }

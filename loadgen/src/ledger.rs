@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use thrum::mqtt::QoS;
+
 /// What went wrong, and how often.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Faults {
@@ -19,6 +21,15 @@ impl Faults {
         self.duplicated += other.duplicated;
         self.out_of_order += other.out_of_order;
         self.wrong_payload += other.wrong_payload;
+    }
+
+    /// Those that break what the QoS promises: nothing may be lost above QoS 0, nothing come twice but at QoS 1, and all
+    /// of it comes in order and as it was sent.
+    pub fn broken(&self, qos: QoS) -> u64 {
+        let Self { lost, duplicated, out_of_order, wrong_payload } = *self;
+        let lost = if qos == QoS::AtMostOnce { 0 } else { lost };
+        let duplicated = if qos == QoS::AtLeastOnce { 0 } else { duplicated };
+        lost + duplicated + out_of_order + wrong_payload
     }
 }
 
@@ -46,14 +57,15 @@ impl Ledger {
         Self { slots: vec![Slot::default(); slots], wrong_payload: 0 }
     }
 
+    /// False: it came before.
     #[inline]
-    pub fn enter(&mut self, slot: usize, number: u32) {
+    pub fn enter(&mut self, slot: usize, number: u32) -> bool {
         let slot = &mut self.slots[slot];
-        if number == slot.next {
-            slot.next += 1;
-        } else {
-            slot.enter_unexpected(number);
+        if number != slot.next {
+            return slot.enter_unexpected(number);
         }
+        slot.next += 1;
+        true
     }
 
     pub const fn enter_wrong_payload(&mut self) {
@@ -80,15 +92,16 @@ impl Ledger {
 }
 
 impl Slot {
-    fn enter_unexpected(&mut self, number: u32) {
+    fn enter_unexpected(&mut self, number: u32) -> bool {
         if number > self.next {
             self.missing.get_or_insert_default().insert(self.next, number);
             self.next = number + 1;
-        } else if self.fill(number) {
-            self.late += 1;
-        } else {
-            self.duplicated += 1;
+            return true;
         }
+        let is_new = self.fill(number);
+        self.late += u32::from(is_new);
+        self.duplicated += u32::from(!is_new);
+        is_new
     }
 
     /// Takes a number out of the gap it is in; false: it is in none.
@@ -117,7 +130,7 @@ mod tests {
 
     fn faults(is_ordered: bool, numbers: &[u32], sent: u32) -> Faults {
         let mut ledger = Ledger::new(8);
-        numbers.iter().for_each(|&number| ledger.enter(7, number));
+        numbers.iter().for_each(|&number| _ = ledger.enter(7, number));
         assert_eq!(ledger.settle(6, 0, is_ordered), Faults::default());
         ledger.settle(7, sent, is_ordered)
     }
@@ -154,5 +167,22 @@ mod tests {
     fn what_comes_again_is_duplicated_wherever_it_comes() {
         assert_eq!(faults(true, &[0, 0, 1, 2, 1], 3), Faults { duplicated: 2, ..Faults::default() });
         assert_eq!(faults(true, &[0, 2, 1, 1], 3), Faults { duplicated: 1, out_of_order: 1, ..Faults::default() });
+    }
+
+    #[test]
+    fn each_fault_breaks_what_each_qos_promises_or_does_not() {
+        let none = Faults::default();
+        let faults = [
+            (none, [0, 0, 0]),
+            (Faults { lost: 2, ..none }, [0, 2, 2]),
+            (Faults { duplicated: 3, ..none }, [3, 0, 3]),
+            (Faults { out_of_order: 4, ..none }, [4, 4, 4]),
+            (Faults { wrong_payload: 5, ..none }, [5, 5, 5]),
+            (Faults { lost: 3, duplicated: 20, out_of_order: 4, wrong_payload: 1 }, [25, 8, 28]),
+        ];
+        for (faults, expected) in faults {
+            let broken = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce].map(|qos| faults.broken(qos));
+            assert_eq!(broken, expected, "{faults:?}");
+        }
     }
 }

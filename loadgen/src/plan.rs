@@ -69,6 +69,11 @@ impl Plan {
         }
     }
 
+    /// Of all subscribers.
+    pub fn filters(&self) -> u64 {
+        self.subscribers.iter().map(|subscriber| subscriber.filters.len() as u64).sum()
+    }
+
     fn audience(&mut self, is_shared: bool, qos: Option<QoS>) -> u32 {
         self.audiences.push(Audience { is_shared, qos });
         self.audiences.len() as u32 - 1

@@ -9,11 +9,12 @@ use thrum::mqtt::{Publish, QoS, TopicName};
 
 use crate::client::{Failure, PublishHead};
 use crate::ledger::Faults;
-use crate::outcome::{BrokerCost, Connects, Cost, Messages, Outcome, Sample, histogram};
+use crate::outcome::{BrokerCost, Connects, Cost, Messages, Outcome, histogram};
 use crate::stamp::{Payloads, Stamp};
 use crate::swarm::{Handler, Swarm};
-use crate::traffic::{Load, QUIET, SAMPLES_MIN, Stage};
-use crate::usage::{Usage, own_cpu};
+use crate::timeline::{Counts, Timeline};
+use crate::traffic::{Load, QUIET, Stage};
+use crate::usage::{Spent, Usage};
 
 /// How long the broker has to come to rest before its memory is looked at.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -134,21 +135,20 @@ struct Run<'a, W> {
     put: u64,
     begun: u64,
     lost: u64,
-    samples: Vec<Sample>,
 }
 
 /// Runs a collection. `watch` is told now and then how far it is.
 pub fn run(collection: Collection, load: &Load, watch: impl FnMut(Stage)) -> io::Result<Outcome> {
     let mut run = Run::new(collection, load, watch)?;
-    let (began, own) = (run.swarm.now(), own_cpu());
+    let (began, own) = (run.swarm.now(), Spent::now());
     run.open()?;
-    let (connect_span, generator_connecting_cpu) = (Duration::from_nanos(run.swarm.now() - began), own_cpu() - own);
+    let (connect_span, connecting) = (Duration::from_nanos(run.swarm.now() - began), own.elapsed());
     run.settle();
     let empty = run.usage();
     run.put(|run, message| Some(Stamp { stream: message, number: 0, due: run.swarm.now() }));
     run.settle();
     let full = run.usage();
-    let (span, received_in_span, generator_cpu) = run.fetch_all();
+    let (timeline, received_in_span, generator) = run.fetch_all();
     let broker = empty.zip(full).zip(run.usage()).map(|((empty, full), after)| BrokerCost {
         messages_cpu: after.cpu - full.cpu,
         retained_bytes: full.resident_bytes.saturating_sub(empty.resident_bytes),
@@ -158,8 +158,7 @@ pub fn run(collection: Collection, load: &Load, watch: impl FnMut(Stage)) -> io:
     if !collection.is_kept {
         run.put(|_, _| None);
     }
-    let cost = Cost { generator_cpu, generator_connecting_cpu, broker };
-    Ok(run.finish(connect_span, span, received_in_span, cost))
+    Ok(run.finish(connect_span, timeline, received_in_span, Cost::new(connecting, generator, broker)))
 }
 
 impl<'a, W: FnMut(Stage)> Run<'a, W> {
@@ -189,8 +188,8 @@ impl<'a, W: FnMut(Stage)> Run<'a, W> {
             failures: Vec::new(),
         };
         let filter = if collection.is_single_level { "retained/+" } else { "retained/#" };
-        let (filters, samples) = ([filter.into()].into(), Vec::new());
-        Ok(Self { collection, load, swarm, shelf, filters, watch, put: 0, begun: 0, lost: 0, samples })
+        let filters = [filter.into()].into();
+        Ok(Self { collection, load, swarm, shelf, filters, watch, put: 0, begun: 0, lost: 0 })
     }
 
     fn usage(&self) -> Option<Usage> {
@@ -199,7 +198,8 @@ impl<'a, W: FnMut(Stage)> Run<'a, W> {
 
     fn open(&mut self) -> io::Result<()> {
         let clients = self.swarm.len();
-        self.swarm.open_all(&mut self.shelf, |ready| (self.watch)(Stage::Connecting { ready, clients }))?;
+        self.swarm
+            .open_all(&mut self.shelf, |swarm| (self.watch)(Stage::Connecting { ready: swarm.ready(), clients }))?;
         match self.shelf.failures.first() {
             Some(failure) if self.swarm.ready() == 0 => Err(io::Error::other(failure.clone())),
             _ => Ok(()),
@@ -225,7 +225,8 @@ impl<'a, W: FnMut(Stage)> Run<'a, W> {
         self.shelf.acknowledged = 0;
         while self.shelf.acknowledged < self.collection.messages && self.is_whole() {
             let (room, _) = self.swarm.room(putter, QoS::AtLeastOnce);
-            for message in next..self.collection.messages.min(next + room as usize) {
+            let end = self.collection.messages.min(next + room as usize);
+            for message in next..end {
                 let stamp = stamp(self, message as u32);
                 let topic = TopicName::new(&self.shelf.topics[message]).expect("a valid topic");
                 let payload = if stamp.is_some() { &payload[..] } else { &[] };
@@ -233,8 +234,8 @@ impl<'a, W: FnMut(Stage)> Run<'a, W> {
                 let payloads = &self.shelf.payloads;
                 self.swarm.publish(putter, &head, |out| stamp.into_iter().for_each(|stamp| payloads.write(stamp, out)));
                 self.put += u64::from(stamp.is_some());
-                next = message + 1;
             }
+            next = end;
             self.swarm.turn(Some(TURN), &mut self.shelf);
             (self.watch)(Stage::Publishing { sent: self.put, received: self.shelf.received });
             let now = self.swarm.now();
@@ -258,37 +259,41 @@ impl<'a, W: FnMut(Stage)> Run<'a, W> {
         self.begun += 1;
     }
 
-    /// Warm-up and measurement. Gives the measurement's span, and what came in it, and what of this process's time it
-    /// took.
-    fn fetch_all(&mut self) -> (Duration, u64, Duration) {
-        if !self.is_whole() {
-            return (Duration::ZERO, 0, Duration::ZERO);
-        }
+    /// Warm-up and measurement. Gives the measurement's parts, what came in it, and what the generator took for it.
+    fn fetch_all(&mut self) -> (Timeline, u64, Spent) {
         let measure_from = self.swarm.now() + self.load.warm_up.as_nanos() as u64;
-        (0..self.collection.subscribers as u32).for_each(|client| self.fetch(client));
+        if self.is_whole() {
+            (0..self.collection.subscribers as u32).for_each(|client| self.fetch(client));
+        }
         self.fetch_until(measure_from, |_| {});
         self.shelf.latency.reset();
         self.shelf.fetches.reset();
-        let (measured_from, own, received) = (self.swarm.now(), own_cpu(), self.shelf.received);
-        let end = measured_from + self.load.duration.as_nanos() as u64;
-        let sample_span = self.load.duration.min(Duration::from_secs(1)).min(self.load.duration / SAMPLES_MIN);
-        let mut last = (measured_from, received);
-        self.fetch_until(end, |run| {
-            let now = run.swarm.now();
-            if now >= last.0 + sample_span.as_nanos() as u64 {
-                run.sample(now, measured_from, last);
-                last = (now, run.shelf.received);
+        let (now, own, received) = (self.swarm.now(), Spent::now(), self.shelf.received);
+        let mut timeline = Timeline::new(now, self.counts(), self.load.duration);
+        self.fetch_until(now + self.load.duration.as_nanos() as u64, |run| {
+            if timeline.is_due(run.swarm.now()) {
+                run.end_part(&mut timeline);
                 (run.watch)(Stage::Publishing { sent: run.put, received: run.shelf.received });
             }
         });
-        let measured =
-            (Duration::from_nanos(self.swarm.now() - measured_from), self.shelf.received - received, own_cpu() - own);
+        self.end_part(&mut timeline);
+        let (received, spent) = (self.shelf.received - received, own.elapsed());
         // What is under way is fetched to its end.
         while self.is_fetching() {
             self.swarm.turn(Some(TURN), &mut self.shelf);
             self.give_up();
         }
-        measured
+        timeline.add_latency(&self.shelf.latency);
+        (timeline, received, spent)
+    }
+
+    const fn counts(&self) -> Counts {
+        Counts { connects: 0, sent: self.put, received: self.shelf.received }
+    }
+
+    fn end_part(&mut self, timeline: &mut Timeline) {
+        timeline.end_part(self.swarm.now(), self.counts(), &self.shelf.latency);
+        self.shelf.latency.reset();
     }
 
     fn is_fetching(&self) -> bool {
@@ -321,30 +326,16 @@ impl<'a, W: FnMut(Stage)> Run<'a, W> {
         }
     }
 
-    fn sample(&mut self, now: u64, measured_from: u64, (at, received): (u64, u64)) {
-        self.samples.push(Sample {
-            at: Duration::from_nanos(now - measured_from),
-            span: Duration::from_nanos(now - at),
-            connects: 0,
-            sent: 0,
-            received: self.shelf.received - received,
-            // So far, for a part may have no fetch that ended in it.
-            p50: self.shelf.latency.value_at_quantile(0.5),
-            p99: self.shelf.latency.value_at_quantile(0.99),
-            max: self.shelf.latency.max(),
-        });
-    }
-
-    fn finish(mut self, connect_span: Duration, span: Duration, received_in_span: u64, cost: Cost) -> Outcome {
+    fn finish(mut self, connect_span: Duration, timeline: Timeline, received_in_span: u64, cost: Cost) -> Outcome {
         let Collection { messages, subscribers, .. } = self.collection;
+        let span = timeline.span();
+        let (samples, latency) = timeline.finish();
         self.swarm.close_all();
-        let Shelf { payloads, received, without_retain, mut faults, latency, fetches, mut failures, .. } = self.shelf;
+        let Shelf { payloads, received, without_retain, mut faults, fetches, mut failures, .. } = self.shelf;
         if without_retain > 0 {
             failures.push(format!("{without_retain} retained messages came without RETAIN"));
         }
         faults.lost += self.lost;
-        let lost = if self.load.qos == QoS::AtMostOnce { 0 } else { faults.lost };
-        let duplicated = if self.load.qos == QoS::AtLeastOnce { 0 } else { faults.duplicated };
         let connects = self.swarm.connect_latency().clone();
         Outcome {
             name: format!("retained, {messages} to {subscribers}, by {}", self.filters[0]),
@@ -361,13 +352,13 @@ impl<'a, W: FnMut(Stage)> Run<'a, W> {
                 due: self.begun * messages as u64,
                 received_in_span,
                 faults,
-                broken: lost + duplicated + faults.wrong_payload,
+                broken: faults.broken(self.load.qos),
                 latency,
                 ..Messages::none()
             },
             fetches,
             span,
-            samples: self.samples,
+            samples,
             cost,
             failures,
         }

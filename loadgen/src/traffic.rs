@@ -6,7 +6,6 @@ use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use rustix::thread::set_current_timer_slack;
 use thrum::mqtt::{QoS, TopicName};
 
@@ -14,11 +13,12 @@ use crate::access::Access;
 use crate::account::Account;
 use crate::churn::Churn;
 use crate::client::PublishHead;
-use crate::outcome::{BrokerCost, Connects, Cost, Messages, Outcome, Sample, histogram};
+use crate::outcome::{BrokerCost, Connects, Cost, Messages, Outcome, histogram};
 use crate::plan::Plan;
 use crate::stamp::Payloads;
 use crate::swarm::Swarm;
-use crate::usage::{Usage, own_cpu};
+use crate::timeline::Timeline;
+use crate::usage::{Spent, Usage};
 
 /// How long what is under way may take to arrive, counted from the last message that did.
 pub const QUIET: Duration = Duration::from_secs(2);
@@ -26,14 +26,14 @@ pub const QUIET: Duration = Duration::from_secs(2);
 /// What a message may be late without counting as late.
 const LATE_NANOS: u64 = 1_000_000;
 
+/// Of so many filters for each client, the connections weigh nothing.
+const FILTERS_PER_CLIENT_MIN: u64 = 100;
+
 /// How long those who come and go wait for their turn at most.
 const CHURN_EVERY: Duration = Duration::from_millis(1);
 
 /// How often whoever watches is told.
 const WATCH_EVERY: Duration = Duration::from_millis(50);
-
-/// Samples of a run: one a second, but no fewer than this.
-pub const SAMPLES_MIN: u32 = 20;
 
 #[derive(Clone, Debug)]
 pub struct Load {
@@ -92,32 +92,39 @@ struct Traffic<'a> {
     late: u64,
     lateness_nanos: u64,
     next_publisher: u32,
-    latency: Histogram<u64>,
-    samples: Vec<Sample>,
-    received_in_span: u64,
     /// Nanoseconds that were spun away without anything to do.
     idle: u64,
 }
 
 /// Runs a plan. `watch` is told now and then how far it is.
 pub fn run(plan: &Plan, load: &Load, mut watch: impl FnMut(Stage)) -> io::Result<Outcome> {
+    if plan.publishers.is_empty() || plan.publishers.iter().any(|publisher| publisher.streams.is_empty()) {
+        return Err(io::Error::other("there must be a publisher, and a topic for each"));
+    }
     let broker = || load.pid.and_then(Usage::of);
     // Wakes when it is to; where that is not permitted, it wakes some microseconds later.
     let _ = set_current_timer_slack(Some(NonZeroU64::MIN));
     let mut traffic = Traffic::new(plan, load)?;
-    let (before, own) = (broker(), own_cpu());
+    let (before, own) = (broker(), Spent::now());
     let connect_span = traffic.open(&mut watch)?;
-    let generator_connecting_cpu = own_cpu() - own;
+    let connecting = own.elapsed();
     let connected = broker();
-    let (span, generator_cpu) = traffic.publish_all(&mut watch);
+    let mut measured = traffic.publish_all(&mut watch);
     traffic.drain();
-    let broker = before.zip(connected).zip(broker()).map(|((before, connected), after)| BrokerCost {
-        connecting_cpu: connected.cpu - before.cpu,
-        messages_cpu: after.cpu - connected.cpu,
-        connecting_bytes: connected.resident_bytes.saturating_sub(before.resident_bytes),
-        ..BrokerCost::default()
+    measured.timeline.add_latency(traffic.account.latency());
+    let broker = before.zip(connected).zip(broker()).map(|((before, connected), after)| {
+        let connecting_bytes = connected.resident_bytes.saturating_sub(before.resident_bytes);
+        let is_of_filters = plan.filters() >= FILTERS_PER_CLIENT_MIN * traffic.swarm.len() as u64;
+        BrokerCost {
+            connecting_cpu: connected.cpu - before.cpu,
+            messages_cpu: after.cpu - connected.cpu,
+            connecting_bytes,
+            subscribing_bytes: if is_of_filters { connecting_bytes } else { 0 },
+            ..BrokerCost::default()
+        }
     });
-    Ok(traffic.finish(plan, connect_span, span, Cost { generator_cpu, generator_connecting_cpu, broker }))
+    let cost = Cost::new(connecting, measured.generator, broker);
+    Ok(traffic.finish(plan, connect_span, measured, cost))
 }
 
 impl<'a> Traffic<'a> {
@@ -140,9 +147,6 @@ impl<'a> Traffic<'a> {
             late: 0,
             lateness_nanos: 0,
             next_publisher: 0,
-            latency: histogram(),
-            samples: Vec::new(),
-            received_in_span: 0,
             idle: 0,
         })
     }
@@ -151,53 +155,54 @@ impl<'a> Traffic<'a> {
     fn open(&mut self, watch: &mut impl FnMut(Stage)) -> io::Result<Duration> {
         let began = self.swarm.now();
         let clients = self.swarm.len();
-        self.swarm.open_all(&mut self.account, |ready| watch(Stage::Connecting { ready, clients }))?;
+        self.swarm.open_all(&mut self.account, |swarm| watch(Stage::Connecting { ready: swarm.ready(), clients }))?;
         match self.account.failures.first() {
             Some(failure) if self.swarm.ready() == 0 => Err(io::Error::other(failure.clone())),
             _ => Ok(Duration::from_nanos(self.swarm.now() - began)),
         }
     }
 
-    /// Warm-up and measurement. Gives the measurement's span, and what of this process's time it took.
-    fn publish_all(&mut self, watch: &mut impl FnMut(Stage)) -> (Duration, Duration) {
+    /// Warm-up and measurement.
+    fn publish_all(&mut self, watch: &mut impl FnMut(Stage)) -> Measured {
         let began = self.swarm.now();
         let measure_from = began + nanos(self.load.warm_up);
         let end = measure_from + nanos(self.load.duration);
         let mut watched = began;
+        let mut tell = |account: &Account<'_>, now| {
+            if now >= watched + nanos(WATCH_EVERY) {
+                watched = now;
+                watch(Stage::Publishing { sent: account.sent, received: account.received });
+            }
+        };
         self.account.queue_all();
         if let Some(churn) = &mut self.churn {
             churn.begin();
         }
-        self.publish_until(began, measure_from, |_, _| {});
+        self.publish_until(began, measure_from, |account, now| tell(account, now));
         self.account.clear_latency();
-        let (measured_from, cpu, received) = (self.swarm.now(), own_cpu(), self.account.received);
         self.idle = 0;
-        let sample_span = nanos(self.load.duration.min(Duration::from_secs(1)).min(self.load.duration / SAMPLES_MIN));
-        let mut sample = Sampled { at: measured_from, sent: self.account.sent, received, churned: self.churned() };
-        self.publish_until(began, end, |traffic, now| {
-            if now >= sample.at + sample_span {
-                traffic.sample(now, measured_from, &mut sample);
+        let (received, spent) = (self.account.received, Spent::now());
+        let mut timeline = Timeline::new(self.swarm.now(), self.account.counts(), self.load.duration);
+        self.publish_until(began, end, |account, now| {
+            if timeline.is_due(now) {
+                end_part(&mut timeline, now, account);
             }
-            if now >= watched + nanos(WATCH_EVERY) {
-                watched = now;
-                watch(Stage::Publishing { sent: traffic.account.sent, received: traffic.account.received });
-            }
+            tell(account, now);
         });
-        let now = self.swarm.now();
-        if now > sample.at {
-            self.sample(now, measured_from, &mut sample);
+        end_part(&mut timeline, self.swarm.now(), &mut self.account);
+        Measured {
+            timeline,
+            received: self.account.received - received,
+            generator: spent.elapsed().without_idle(self.idle),
         }
-        self.received_in_span = self.account.received - received;
-        let idle = Duration::from_nanos(self.idle);
-        (Duration::from_nanos(now - measured_from), (own_cpu() - cpu).saturating_sub(idle))
     }
 
     /// Publishes until it is `end`; `each_turn` is called before each turn with the time.
-    fn publish_until(&mut self, began: u64, end: u64, mut each_turn: impl FnMut(&mut Self, u64)) {
+    fn publish_until(&mut self, began: u64, end: u64, mut each_turn: impl FnMut(&mut Account<'a>, u64)) {
         let is_paced = self.load.rate > 0.0;
         let mut now = self.swarm.now();
         while now < end && self.account.failures.is_empty() {
-            each_turn(self, now);
+            each_turn(&mut self.account, now);
             let sent = self.account.sent;
             let timeout = if is_paced { self.publish_due(began, now) } else { self.publish_in_windows() };
             let timeout = self.churn(if self.load.spins { Duration::ZERO } else { timeout });
@@ -225,31 +230,8 @@ impl<'a> Traffic<'a> {
             self.account.failures.push(error.to_string());
         }
         self.account.failures.append(&mut churn.take_failures());
+        self.account.churned = churn.completed();
         timeout.min(CHURN_EVERY)
-    }
-
-    fn churned(&self) -> u64 {
-        self.churn.as_ref().map_or(0, Churn::completed)
-    }
-
-    /// Ends a sample, and begins the next.
-    fn sample(&mut self, now: u64, measured_from: u64, last: &mut Sampled) {
-        let Account { sent, received, .. } = self.account;
-        let churned = self.churned();
-        let latency = self.account.latency();
-        self.samples.push(Sample {
-            at: Duration::from_nanos(now - measured_from),
-            span: Duration::from_nanos(now - last.at),
-            connects: churned - last.churned,
-            sent: sent - last.sent,
-            received: received - last.received,
-            p50: latency.value_at_quantile(0.5),
-            p99: latency.value_at_quantile(0.99),
-            max: latency.max(),
-        });
-        self.latency.add(latency).expect("two histograms of one kind");
-        self.account.clear_latency();
-        *last = Sampled { at: now, sent, received, churned };
     }
 
     /// Closed loop: whoever has room for a batch in his window sends one; if he still has, another one with the next
@@ -331,12 +313,11 @@ impl<'a> Traffic<'a> {
             if self.load.rate > 0.0 {
                 self.publish_waiting();
             }
-            if self.account.received >= self.account.due && !self.has_waiting() {
+            if self.account.arrived >= self.account.due && !self.has_waiting() {
                 break;
             }
             self.swarm.turn(Some(Duration::from_millis(10)), &mut self.account);
         }
-        self.latency.add(self.account.latency()).expect("two histograms of one kind");
     }
 
     fn has_waiting(&self) -> bool {
@@ -357,7 +338,10 @@ impl<'a> Traffic<'a> {
         }
     }
 
-    fn finish(mut self, plan: &Plan, connect_span: Duration, span: Duration, cost: Cost) -> Outcome {
+    fn finish(mut self, plan: &Plan, connect_span: Duration, measured: Measured, cost: Cost) -> Outcome {
+        let Measured { timeline, received: received_in_span, .. } = measured;
+        let span = timeline.span();
+        let (samples, latency) = timeline.finish();
         let clients = self.swarm.len();
         let (mut faults, mut broken) = self.account.settle();
         if let Some(churn) = &mut self.churn {
@@ -375,39 +359,44 @@ impl<'a> Traffic<'a> {
             payload_bytes: self.account.payloads.bytes(),
             clients,
             connects: Connects {
-                count: self.swarm.connect_latency().len(),
+                count: self.swarm.connects(),
                 span: connect_span,
                 latency: self.swarm.connect_latency().clone(),
             },
-            subscriptions: plan.subscribers.iter().map(|subscriber| subscriber.filters.len() as u64).sum(),
+            subscriptions: plan.filters(),
             retained: 0,
             messages: Messages {
                 sent: self.account.sent,
                 received: self.account.received,
                 due: self.account.due,
-                received_in_span: self.received_in_span,
+                received_in_span,
                 faults,
                 broken,
-                latency: self.latency,
+                latency,
                 is_paced: self.load.rate > 0.0,
                 late: self.late,
                 lateness: Duration::from_nanos(self.lateness_nanos / self.scheduled.max(1)),
             },
             fetches: histogram(),
             span,
-            samples: self.samples,
+            samples,
             cost,
             failures: self.account.failures,
         }
     }
 }
 
-/// Where the current sample began.
-struct Sampled {
-    at: u64,
-    sent: u64,
+/// What the measurement itself came to.
+struct Measured {
+    timeline: Timeline,
     received: u64,
-    churned: u64,
+    generator: Spent,
+}
+
+fn end_part(timeline: &mut Timeline, now: u64, account: &mut Account<'_>) {
+    let counts = account.counts();
+    timeline.end_part(now, counts, account.latency());
+    account.clear_latency();
 }
 
 fn heads(plan: &Plan, load: &Load, payloads: &Payloads) -> Vec<PublishHead> {

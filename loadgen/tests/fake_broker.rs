@@ -175,7 +175,7 @@ impl Fake {
             self.done.delivered += 1;
             let Mischief { lose, duplicate, swap, damage, .. } = self.mischief;
             let delivered = self.done.delivered;
-            let is_due = |every| every > 0 && delivered % every == 0;
+            let is_due = |every: u64| every > 0 && delivered.is_multiple_of(every);
             let connection = &mut self.connections[number];
             let qos = qos.min(publish.delivery.qos());
             if is_due(lose) {

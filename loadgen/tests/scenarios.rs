@@ -55,14 +55,16 @@ fn a_crowd_is_opened_held_and_called_by_name() {
     for (filters_each, subscriptions) in [(0, 0), (1, 300), (3, 900)] {
         let load = Load { pid: Some(std::process::id()), ..load(&broker, QoS::AtLeastOnce) };
         let mut held = 0;
-        let outcome = crowd::run(Crowd { clients: 300, filters_each }, &load, |stage| match stage {
-            Stage::Holding { ready, .. } => held = ready,
-            _ => {}
+        let outcome = crowd::run(Crowd { clients: 300, filters_each }, &load, |stage| {
+            if let Stage::Holding { ready, .. } = stage {
+                held = ready;
+            }
         });
         let outcome = outcome.expect("a run");
         assert_whole(&outcome);
         assert_eq!((outcome.clients, outcome.connects.count, outcome.subscriptions), (300, 300, subscriptions));
         assert_eq!((outcome.connects.latency.len(), held), (300, 300));
+        assert_eq!(outcome.samples.iter().map(|sample| sample.connects).sum::<u64>(), 300);
         assert!(
             outcome.span >= load.duration && outcome.cost.broker.is_some_and(|cost| !cost.connecting_cpu.is_zero())
         );
@@ -102,9 +104,10 @@ fn clients_come_and_go_and_every_one_is_counted() {
     for subscribes in [false, true] {
         let load = Load { duration: Duration::from_millis(400), ..load(&broker, QoS::AtLeastOnce) };
         let mut completed = 0;
-        let outcome = churn::run(10, subscribes, &load, |stage| match stage {
-            Stage::Churning { completed: so_far } => completed = so_far,
-            _ => {}
+        let outcome = churn::run(10, subscribes, &load, |stage| {
+            if let Stage::Churning { completed: so_far } = stage {
+                completed = so_far;
+            }
         });
         let outcome = outcome.expect("a run");
         assert_whole(&outcome);

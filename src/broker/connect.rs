@@ -373,7 +373,7 @@ impl ShardCore {
         let mut scratch = std::mem::take(&mut self.scratch);
         let parts = Parts {
             topic: will.topic,
-            topic_hash: self.topic_hash(will.topic.as_str()),
+            topic_hash: self.index.hash(will.topic),
             qos: will.qos,
             retain: will.retain,
             properties: &will.properties,
@@ -463,7 +463,7 @@ impl ShardCore {
             if home == self.me {
                 self.groups.set_online(session, online);
             } else {
-                fx.mesh.push((home, MeshMessage::ShareOnline { session, online }));
+                fx.mesh.push(home, MeshMessage::ShareOnline { session, online });
             }
         }
     }

@@ -11,7 +11,6 @@ use super::entropy::Entropy;
 use super::held::Held;
 use super::input::{Consumed, Input};
 use super::mesh::{MeshMessage, ReplyTo, Token};
-use super::message::Draft;
 use super::options::{OptionError, Options};
 use super::pending::Join;
 use super::pending::{Completion, PendingTable};
@@ -421,11 +420,14 @@ impl ShardCore {
 
     fn on_mesh(&mut self, now: Timestamp, from: ShardId, message: MeshMessage, fx: &mut Effects) {
         match message {
-            MeshMessage::Publish { message, token } => {
-                let then = token.map(|token| Completion::Reply(ReplyTo { shard: from, token }));
-                let mut join = Join::new(then);
-                self.fan_out(now, None, &mut Draft::of(&message), &mut join, fx);
-                self.finish(now, join, fx);
+            MeshMessage::Publishes(batch) => {
+                batch.for_each(|draft, token| {
+                    let then = token.map(|token| Completion::Reply(ReplyTo { shard: from, token }));
+                    let mut join = Join::new(then);
+                    self.fan_out(now, None, draft, &mut join, fx);
+                    self.finish(now, join, fx);
+                });
+                fx.mesh.reuse(batch);
             }
             MeshMessage::Interest { filter, wanted, token } => self.on_interest(from, &filter, wanted, token, fx),
             MeshMessage::Retain { message, token } => {
@@ -478,7 +480,7 @@ impl ShardCore {
             Completion::PubComp { session, connection, packet_id, reason } => {
                 self.send_pubcomp(session, connection, packet_id, reason, fx);
             }
-            Completion::Reply(ReplyTo { shard, token }) => fx.mesh.push((shard, MeshMessage::Done { token })),
+            Completion::Reply(ReplyTo { shard, token }) => fx.mesh.push(shard, MeshMessage::Done { token }),
             Completion::Passed(token) => self.complete_one(now, token, fx),
             Completion::Announced { waiting, .. } => {
                 for token in waiting {
@@ -522,10 +524,6 @@ impl ShardCore {
     pub(super) fn home(&self, hash: u64) -> ShardId {
         // The high bits, by multiplication: the low ones place the entry in its table there.
         ShardId::new(((u128::from(hash) * self.options.shards as u128) >> 64) as usize)
-    }
-
-    pub(super) fn topic_hash(&self, topic: &str) -> u64 {
-        self.homes.hash_one(topic)
     }
 
     pub(super) fn is_v5(&self, conn: ConnId) -> bool {

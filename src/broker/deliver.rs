@@ -391,7 +391,7 @@ impl ShardCore {
         if home == self.me {
             self.share_finished_here(session, group);
         } else {
-            fx.mesh.push((home, MeshMessage::ShareFinished { session, group }));
+            fx.mesh.push(home, MeshMessage::ShareFinished { session, group });
         }
     }
 }

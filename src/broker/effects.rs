@@ -1,6 +1,6 @@
 //! What a shard wants done. The caller owns the buffers, empties them after each batch and reuses them.
 
-use super::mesh::MeshMessage;
+use super::outbox::Outbox;
 use super::output::Output;
 use super::record::Record;
 use crate::access::Check;
@@ -12,7 +12,7 @@ use crate::mqtt::{ReasonCode, Version};
 #[derive(Debug, Default)]
 pub struct Effects {
     pub output: Output,
-    pub mesh: Vec<(ShardId, MeshMessage)>,
+    pub mesh: Outbox,
     /// To be made durable, in this order, and then told of by `Input::Committed`.
     pub records: Vec<Record>,
     /// To be closed once their output is written; then `Input::Closed` gives the identifier back.

@@ -1,6 +1,7 @@
 //! What shards tell each other. Between two shards messages keep their order.
 
-use super::message::Message;
+use super::message::{Draft, Message, MessageHeader};
+use crate::base::limits::PAYLOAD_COPY_BYTES_MAX;
 use crate::base::{SessionRef, ShardId};
 use crate::routing::{GroupRef, RetainedCursor, SubscriptionOptions};
 
@@ -31,13 +32,74 @@ pub struct RetainedQuestion {
     pub messages_max: usize,
 }
 
+/// Publishes in the order in which they are to be delivered. Their bodies are copied into it one behind the other, so
+/// that the receiver reads memory in order, and keeps, and gives back, only what it allocates itself.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct PublishBatch {
+    entries: Vec<Entry>,
+    bodies: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+struct Entry {
+    header: MessageHeader,
+    /// Answered by `Done` once the message is stored.
+    token: Option<Token>,
+    body: EntryBody,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+enum EntryBody {
+    /// Among the batch's bodies, up to here.
+    EndsAt(u32),
+    /// Too large to be copied.
+    Shared(Message),
+}
+
+impl PublishBatch {
+    /// A batch is full with so many bytes of bodies, or so many messages: what comes of them is to be sent in between.
+    const BODY_BYTES_MAX: usize = 16 * 1024;
+    const MESSAGES_MAX: usize = 256;
+
+    pub(super) fn push(&mut self, draft: &mut Draft<'_>, token: Option<Token>) {
+        let bytes = draft.body().bytes;
+        let body = if bytes.len() > PAYLOAD_COPY_BYTES_MAX {
+            EntryBody::Shared(draft.message())
+        } else {
+            self.bodies.extend_from_slice(bytes);
+            EntryBody::EndsAt(self.bodies.len() as u32)
+        };
+        self.entries.push(Entry { header: *draft.header(), token, body });
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.entries.clear();
+        self.bodies.clear();
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.bodies.len() >= Self::BODY_BYTES_MAX || self.entries.len() >= Self::MESSAGES_MAX
+    }
+
+    pub(super) fn for_each(&self, mut take: impl FnMut(&mut Draft<'_>, Option<Token>)) {
+        let mut from = 0;
+        for Entry { header, token, body } in &self.entries {
+            match body {
+                EntryBody::EndsAt(end) => {
+                    let end = *end as usize;
+                    take(&mut Draft::read(header, &self.bodies[from..end]), *token);
+                    from = end;
+                }
+                EntryBody::Shared(message) => take(&mut Draft::of(message), *token),
+            }
+        }
+    }
+}
+
 #[derive(Clone, PartialEq, Debug)]
 pub enum MeshMessage {
-    /// For the receiver's own subscribers. With a token `Done` is sent once it is stored.
-    Publish {
-        message: Message,
-        token: Option<Token>,
-    },
+    /// For the receiver's own subscribers.
+    Publishes(Box<PublishBatch>),
     /// The sender got its first, or lost its last, subscriber of a filter.
     Interest {
         filter: Box<str>,
@@ -102,4 +164,42 @@ pub enum MeshMessage {
 pub(super) struct ReplyTo {
     pub(super) shard: ShardId,
     pub(super) token: Token,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Timestamp;
+    use crate::broker::message::Parts;
+    use crate::mqtt::{Properties, QoS, TopicName};
+    use crate::routing::TopicHasher;
+
+    #[test]
+    fn a_batch_gives_back_what_went_in_small_or_large_and_in_order() {
+        let topic = TopicName::new("a/b").expect("a topic");
+        let payloads = [vec![1; 10], vec![2; PAYLOAD_COPY_BYTES_MAX], vec![3; 0], vec![4; 9_000], vec![5; 100]];
+        let (mut batch, mut scratch) = (PublishBatch::default(), Vec::new());
+        for (number, payload) in payloads.iter().enumerate() {
+            let parts = Parts {
+                topic,
+                topic_hash: TopicHasher::new(number as u64).hash("a/b"),
+                qos: QoS::AtLeastOnce,
+                retain: false,
+                properties: &Properties::EMPTY,
+                payload,
+                publisher: 0,
+            };
+            let token = (number % 2 == 0).then_some(Token { slot: number as u32, generation: 1 });
+            batch.push(&mut Draft::write(Timestamp(1), &parts, &mut scratch), token);
+        }
+        let mut number = 0;
+        batch.for_each(|draft, token| {
+            assert_eq!((draft.topic(), draft.body().payload()), (topic, &payloads[number][..]));
+            assert_eq!(draft.header().topic_hash, TopicHasher::new(number as u64).hash("a/b"));
+            assert_eq!(token.map(|token| token.slot as usize), (number % 2 == 0).then_some(number));
+            number += 1;
+        });
+        assert_eq!(number, payloads.len());
+        assert!(batch.bodies.len() < 2_000, "what is large goes by reference");
+    }
 }

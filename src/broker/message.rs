@@ -5,6 +5,7 @@ use triomphe::ThinArc;
 
 use crate::base::{Millis, Timestamp};
 use crate::mqtt::{BodyLayout, Properties, PropertyId, PublishBody, QoS, TopicName};
+use crate::routing::TopicHash;
 use crate::session::QueueItem;
 
 /// What is known of a message besides its body.
@@ -18,7 +19,7 @@ pub struct MessageHeader {
     /// The end of the Message Expiry Interval; `NEVER` without one.
     pub expires: Timestamp,
     /// What an overflow policy and a sticky group tell topics apart by.
-    pub topic_hash: u64,
+    pub topic_hash: TopicHash,
     /// The hash of the client that published it; zero where nobody needs it.
     pub publisher: u64,
 }
@@ -60,7 +61,7 @@ impl Message {
 
 impl QueueItem for Message {
     fn key_hash(&self) -> u64 {
-        self.header().topic_hash
+        self.header().topic_hash.get()
     }
 
     fn same_key(&self, other: &Self) -> bool {
@@ -84,7 +85,7 @@ pub(super) struct Draft<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Parts<'a> {
     pub(super) topic: TopicName<'a>,
-    pub(super) topic_hash: u64,
+    pub(super) topic_hash: TopicHash,
     pub(super) qos: QoS,
     pub(super) retain: bool,
     pub(super) properties: &'a Properties<'a>,
@@ -108,6 +109,11 @@ impl<'a> Draft<'a> {
     /// The same message with another end of its life.
     pub(super) fn expiring_at(message: &'a Message, expires: Timestamp) -> Self {
         Self { header: MessageHeader { expires, ..*message.header() }, bytes: &message.0.slice, kept: None }
+    }
+
+    /// As another shard wrote it.
+    pub(super) const fn read(header: &MessageHeader, bytes: &'a [u8]) -> Self {
+        Self { header: *header, bytes, kept: None }
     }
 
     pub(super) fn of(message: &'a Message) -> Self {

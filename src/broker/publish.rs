@@ -3,7 +3,6 @@
 use super::core::ShardCore;
 use super::deliver::{Copy, Delivered};
 use super::effects::{Effects, Event};
-use super::mesh::MeshMessage;
 use super::message::{Draft, Parts};
 use super::options::Options;
 use super::pending::{Completion, Join};
@@ -274,7 +273,7 @@ impl ShardCore {
         let publisher = if publish.retain { self.sessions.client_hash(&self.sessions[slot].client_id) } else { 0 };
         let parts = Parts {
             topic,
-            topic_hash: self.topic_hash(topic.as_str()),
+            topic_hash: self.index.hash(topic),
             qos: publish.delivery.qos(),
             retain: publish.retain,
             properties: &publish.properties,
@@ -293,7 +292,7 @@ impl ShardCore {
         let mut scratch = std::mem::take(&mut self.scratch);
         let parts = Parts {
             topic,
-            topic_hash: self.topic_hash(topic.as_str()),
+            topic_hash: self.index.hash(topic),
             qos: QoS::AtMostOnce,
             retain: true,
             properties: &Properties::EMPTY,
@@ -325,14 +324,14 @@ impl ShardCore {
             for shard in shards.iter() {
                 let token = join.wait(&mut self.pending);
                 self.counters.mesh_publishes_sent += 1;
-                fx.mesh.push((shard, MeshMessage::Publish { message: draft.message(), token }));
+                fx.mesh.publish(shard, draft, token);
             }
         }
         receivers
     }
 
     fn interested(&self, draft: &Draft<'_>) -> ShardSet {
-        let mut shards = self.interest.shards(draft.topic());
+        let mut shards = self.interest.shards(draft.topic(), draft.header().topic_hash);
         shards.remove(self.me);
         shards
     }
@@ -349,7 +348,7 @@ impl ShardCore {
         let mut matches = std::mem::take(&mut self.matches);
         let topic = draft.topic();
         // [MQTT-3.3.2-3] [MQTT-3.8.3-3]
-        self.index.matches(topic, publisher.map(Subscriber::session), &mut matches);
+        self.index.matches(topic, draft.header().topic_hash, publisher.map(Subscriber::session), &mut matches);
         self.counters.match_cut += u64::from(matches.was_cut());
         let mut ids = std::mem::take(&mut self.ids);
         for delivery in matches.deliveries() {

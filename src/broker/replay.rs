@@ -18,7 +18,7 @@ use super::message::{Draft, Message};
 use super::retained::Replay;
 use crate::base::limits::{REPLAYS_APART_MAX, RETAINED_PAGE_MESSAGES_MAX, RETAINED_PAGE_STEPS_MAX};
 use crate::base::{ShardId, SubscriptionId, Timestamp};
-use crate::mqtt::{QoS, TopicFilter};
+use crate::mqtt::{QoS, TopicFilter, TopicName};
 use crate::routing::{RetainedCursor, SubscriptionOptions};
 
 impl ShardCore {
@@ -26,7 +26,7 @@ impl ShardCore {
         let (shard, last_shard) = if filter.has_wildcard() {
             (0, self.options.shards - 1)
         } else {
-            let home = self.home(self.topic_hash(filter.as_str())).index();
+            let home = self.home(self.index.hash(TopicName::trusted(filter.as_str())).get()).index();
             (home, home)
         };
         Replay {
@@ -140,7 +140,7 @@ impl ShardCore {
         if shard == me {
             self.after_drain.push(AfterDrain::Question { from: me, question });
         } else {
-            fx.mesh.push((shard, MeshMessage::RetainedAsk(question)));
+            fx.mesh.push(shard, MeshMessage::RetainedAsk(question));
         }
     }
 
@@ -186,7 +186,7 @@ impl ShardCore {
         } else if from == self.me {
             self.after_drain.push(AfterDrain::Page { question, messages });
         } else {
-            fx.mesh.push((from, MeshMessage::RetainedPage { question, messages }));
+            fx.mesh.push(from, MeshMessage::RetainedPage { question, messages });
         }
     }
 

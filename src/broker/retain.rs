@@ -13,12 +13,12 @@ use crate::mqtt::QoS;
 impl ShardCore {
     /// Takes a message with RETAIN to the home of its topic.
     pub(super) fn retain(&mut self, draft: &mut Draft<'_>, join: &mut Join, fx: &mut Effects) {
-        let home = self.home(draft.header().topic_hash);
+        let home = self.home(draft.header().topic_hash.get());
         if home == self.me {
             return self.store_retained(draft.message(), join, fx);
         }
         let token = join.wait(&mut self.pending);
-        fx.mesh.push((home, MeshMessage::Retain { message: draft.message(), token }));
+        fx.mesh.push(home, MeshMessage::Retain { message: draft.message(), token });
     }
 
     /// Replaces the retained message of a topic [MQTT-3.3.1-5]; an empty payload removes it [MQTT-3.3.1-6] and is not

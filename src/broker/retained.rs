@@ -7,7 +7,7 @@ use super::held::Held;
 use super::message::Message;
 use crate::base::limits::LIVE_TOPICS_MAX;
 use crate::mqtt::{TopicFilter, TopicName};
-use crate::routing::{RetainedCursor, RetainedIndex, SubscriptionOptions};
+use crate::routing::{RetainedCursor, RetainedIndex, SubscriptionOptions, TopicHash};
 
 /// The messages, and what they hold. What the broker retained of its own is counted apart: it takes no room from the
 /// clients, whose messages are bounded.
@@ -90,11 +90,11 @@ impl Replay {
 #[derive(Debug, Default)]
 pub(super) struct LiveTopics {
     /// The newest replay that was there, by topic and by whether the session's own client had published the message.
-    newest_replays: BTreeMap<(u64, bool), u64>,
+    newest_replays: BTreeMap<(TopicHash, bool), u64>,
 }
 
 impl LiveTopics {
-    pub(super) fn put(&mut self, topic_hash: u64, is_own: bool, newest_replay: u64) {
+    pub(super) fn put(&mut self, topic_hash: TopicHash, is_own: bool, newest_replay: u64) {
         let key = (topic_hash, is_own);
         if self.newest_replays.len() < LIVE_TOPICS_MAX || self.newest_replays.contains_key(&key) {
             self.newest_replays.insert(key, newest_replay);
@@ -102,14 +102,14 @@ impl LiveTopics {
     }
 
     /// What came last was dropped, and only a replay can bring it.
-    pub(super) fn remove(&mut self, topic_hash: u64) {
+    pub(super) fn remove(&mut self, topic_hash: TopicHash) {
         for is_own in [false, true] {
             self.newest_replays.remove(&(topic_hash, is_own));
         }
     }
 
     /// Whether there is nothing of a topic to be replayed for a subscription any more.
-    pub(super) fn stand_for(&self, replay: &Replay, topic_hash: u64) -> bool {
+    pub(super) fn stand_for(&self, replay: &Replay, topic_hash: TopicHash) -> bool {
         let came_live = |is_own: bool| {
             let newest_replay = self.newest_replays.get(&(topic_hash, is_own));
             newest_replay.is_some_and(|&newest_replay| replay.id <= newest_replay)
@@ -132,6 +132,11 @@ impl LiveTopics {
 mod tests {
     use super::*;
     use crate::mqtt::QoS;
+    use crate::routing::TopicHasher;
+
+    fn hash(topic: u64) -> TopicHash {
+        TopicHasher::new(1).hash(&topic.to_string())
+    }
 
     fn replay(id: u64, no_local: bool) -> Replay {
         Replay {
@@ -149,11 +154,11 @@ mod tests {
     #[test]
     fn what_came_live_stands_for_what_began_before_it() {
         let mut live = LiveTopics::default();
-        live.put(7, false, 2);
-        assert!(live.stand_for(&replay(1, false), 7) && live.stand_for(&replay(2, true), 7));
-        assert!(!live.stand_for(&replay(3, false), 7) && !live.stand_for(&replay(1, false), 8));
+        live.put(hash(7), false, 2);
+        assert!(live.stand_for(&replay(1, false), hash(7)) && live.stand_for(&replay(2, true), hash(7)));
+        assert!(!live.stand_for(&replay(3, false), hash(7)) && !live.stand_for(&replay(1, false), hash(8)));
         live.keep_from(2);
-        assert!(live.stand_for(&replay(2, false), 7));
+        assert!(live.stand_for(&replay(2, false), hash(7)));
         live.keep_from(3);
         assert!(live.newest_replays.is_empty());
     }
@@ -161,21 +166,21 @@ mod tests {
     #[test]
     fn its_own_stands_for_nothing_where_no_local_kept_it_back() {
         let mut live = LiveTopics::default();
-        live.put(7, true, 1);
-        assert!(live.stand_for(&replay(1, false), 7) && !live.stand_for(&replay(1, true), 7));
-        live.put(7, false, 1);
-        assert!(live.stand_for(&replay(1, true), 7));
-        live.remove(7);
-        assert!(!live.stand_for(&replay(1, false), 7));
+        live.put(hash(7), true, 1);
+        assert!(live.stand_for(&replay(1, false), hash(7)) && !live.stand_for(&replay(1, true), hash(7)));
+        live.put(hash(7), false, 1);
+        assert!(live.stand_for(&replay(1, true), hash(7)));
+        live.remove(hash(7));
+        assert!(!live.stand_for(&replay(1, false), hash(7)));
     }
 
     #[test]
     fn beyond_the_bound_the_known_topics_stay_known() {
         let mut live = LiveTopics::default();
-        (0..2 * LIVE_TOPICS_MAX as u64).for_each(|topic| live.put(topic, false, 1));
-        live.put(0, false, 2);
+        (0..2 * LIVE_TOPICS_MAX as u64).for_each(|topic| live.put(hash(topic), false, 1));
+        live.put(hash(0), false, 2);
         assert_eq!(live.newest_replays.len(), LIVE_TOPICS_MAX);
-        assert!(live.stand_for(&replay(2, false), 0) && !live.stand_for(&replay(2, false), 1));
-        assert!(!live.stand_for(&replay(1, false), LIVE_TOPICS_MAX as u64));
+        assert!(live.stand_for(&replay(2, false), hash(0)) && !live.stand_for(&replay(2, false), hash(1)));
+        assert!(!live.stand_for(&replay(1, false), hash(LIVE_TOPICS_MAX as u64)));
     }
 }

@@ -53,7 +53,7 @@ impl ShardCore {
             return self.share_leave(group, filter, session, fx);
         }
         let (group, filter) = (group.clone(), filter.clone());
-        fx.mesh.push((*home, MeshMessage::ShareLeave { group, filter, session }));
+        fx.mesh.push(*home, MeshMessage::ShareLeave { group, filter, session });
     }
 
     /// At the group's home: a member leaves.
@@ -89,9 +89,7 @@ impl ShardCore {
         if session.shard != self.me {
             let token = if qos == QoS::AtMostOnce { None } else { join.wait(&mut self.pending) };
             let delivery = ShareDelivery { group, message: draft.message(), options, token };
-            return fx
-                .mesh
-                .push((session.shard, MeshMessage::ShareDeliver { session, delivery, last_resort: !online }));
+            return fx.mesh.push(session.shard, MeshMessage::ShareDeliver { session, delivery, last_resort: !online });
         }
         let Some(slot) = self.sessions.resolve(session) else { return };
         let via = Via { home: self.me, group };
@@ -106,7 +104,7 @@ impl ShardCore {
         draft: &Draft<'_>,
         exclude: Option<SessionRef>,
     ) -> Option<(SessionRef, SubscriptionOptions, bool)> {
-        let (choice, topic_hash) = (self.options.share_choice, draft.header().topic_hash);
+        let (choice, topic_hash) = (self.options.share_choice, draft.header().topic_hash.get());
         let facts = |member: &Member| (member.session, member.options, member.online);
         let picked = self.groups.pick(group, choice, topic_hash, exclude).map(facts);
         // Better the one that just could not than nobody: if it is still a member, it can keep the message.
@@ -150,7 +148,7 @@ impl ShardCore {
             session.is_member(from, delivery.group) && (last_resort || session.conn.is_some())
         });
         let Some(slot) = takes else {
-            return fx.mesh.push((from, MeshMessage::ShareReturn { session, delivery }));
+            return fx.mesh.push(from, MeshMessage::ShareReturn { session, delivery });
         };
         let ShareDelivery { group, message, options, token } = delivery;
         let mut join = Join::new(token.map(|token| Completion::Reply(ReplyTo { shard: from, token })));
@@ -204,6 +202,6 @@ impl ShardCore {
         if via.home == self.me {
             return self.on_share_return(now, session, delivery, fx);
         }
-        fx.mesh.push((via.home, MeshMessage::ShareReturn { session, delivery }));
+        fx.mesh.push(via.home, MeshMessage::ShareReturn { session, delivery });
     }
 }

@@ -186,7 +186,7 @@ impl ShardCore {
             self.announcing.insert(id, token);
             for shard in self.others() {
                 let filter = filter.as_str().into();
-                fx.mesh.push((shard, MeshMessage::Interest { filter, wanted: true, token: Some(token) }));
+                fx.mesh.push(shard, MeshMessage::Interest { filter, wanted: true, token: Some(token) });
             }
         } else if let Some(&announcement) = self.announcing.get(&id) {
             let token = join.wait(&mut self.pending);
@@ -211,7 +211,7 @@ impl ShardCore {
             self.interest.remove(filter, from);
         }
         if let Some(token) = token {
-            fx.mesh.push((from, MeshMessage::Done { token }));
+            fx.mesh.push(from, MeshMessage::Done { token });
         }
     }
 
@@ -235,7 +235,7 @@ impl ShardCore {
             self.share_join(group, filter, session, options, true, join, fx);
         } else if let Some(token) = join.wait(&mut self.pending) {
             let (group, filter) = (group.into(), filter.as_str().into());
-            fx.mesh.push((home, MeshMessage::ShareJoin { group, filter, session, options, online: true, token }));
+            fx.mesh.push(home, MeshMessage::ShareJoin { group, filter, session, options, online: true, token });
         }
     }
 
@@ -341,7 +341,7 @@ impl ShardCore {
         self.announcing.remove(&id);
         for shard in self.others() {
             let filter = text.as_str().into();
-            fx.mesh.push((shard, MeshMessage::Interest { filter, wanted: false, token: None }));
+            fx.mesh.push(shard, MeshMessage::Interest { filter, wanted: false, token: None });
         }
     }
 

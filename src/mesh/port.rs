@@ -121,6 +121,11 @@ impl<T> Port<T> {
         self.own
     }
 
+    /// How many the mesh has.
+    pub fn shards(&self) -> usize {
+        self.alarms.len()
+    }
+
     pub fn stats(&self) -> MeshStats {
         self.stats
     }

@@ -1,4 +1,4 @@
-//! One socket with what it has not been read to the end of, and what it would not take yet. 40 bytes while it is idle.
+//! One socket with what it has not been read to the end of, and what it would not take yet. 48 bytes while it is idle.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -28,6 +28,8 @@ pub struct Connection {
     pub is_queued: bool,
     /// It was written to in this batch.
     pub was_written: bool,
+    /// It was written to at some time.
+    pub was_ever_written: bool,
     unread: Option<Box<Unread>>,
     unsent: Option<Box<Unsent>>,
 }
@@ -63,6 +65,7 @@ impl Connection {
             is_stalled: false,
             is_queued: false,
             was_written: false,
+            was_ever_written: false,
             unread: None,
             unsent: None,
         }
@@ -118,7 +121,7 @@ impl Connection {
 
     /// Sends a batch's output, behind what waits already, and says how much has left.
     pub fn send(&mut self, buffer: &OutputBuffer) -> io::Result<usize> {
-        self.was_written = true;
+        (self.was_written, self.was_ever_written) = (true, true);
         if let Some(unsent) = &mut self.unsent {
             unsent.push_buffer(buffer, 0);
             return Ok(0);

@@ -32,21 +32,15 @@ pub enum Accepted {
 impl Listener {
     /// Fails where another process has the address, which sharing it between shards would hide.
     pub fn probe(address: SocketAddr) -> io::Result<()> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-        socket.set_reuse_address(true)?;
-        prepare_family(&socket, address)?;
-        socket.bind(&address.into())?;
-        socket.listen(1)
+        bound(address, Type::STREAM, |_| Ok(()))?.listen(1)
     }
 
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
-        socket.set_reuse_address(true)?;
-        socket.set_reuse_port(true)?;
-        // Connections inherit it.
-        socket.set_tcp_nodelay(true)?;
-        prepare_family(&socket, address)?;
-        socket.bind(&address.into())?;
+        let socket = bound(address, Type::STREAM.nonblocking(), |socket| {
+            socket.set_reuse_port(true)?;
+            // Connections inherit it.
+            socket.set_tcp_nodelay(true)
+        })?;
         socket.listen(BACKLOG)?;
         Ok(Self { socket })
     }
@@ -84,9 +78,17 @@ impl Listener {
     }
 }
 
-/// An IPv6 address is that and nothing else, so that 0.0.0.0 and [::] can stand side by side.
-fn prepare_family(socket: &Socket, address: SocketAddr) -> io::Result<()> {
-    if address.is_ipv6() { socket.set_only_v6(true) } else { Ok(()) }
+/// A socket on the address, with what has to be `set` before it is.
+fn bound(address: SocketAddr, kind: Type, set: impl FnOnce(&Socket) -> io::Result<()>) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), kind, None)?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // It is that and nothing else, so that 0.0.0.0 and [::] can stand side by side.
+        socket.set_only_v6(true)?;
+    }
+    set(&socket)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
 }
 
 impl AsFd for Listener {

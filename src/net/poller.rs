@@ -12,6 +12,9 @@ use rustix::io::Errno;
 /// What one wait tells at most. More is told by the next one.
 const EVENTS_MAX: usize = 512;
 
+/// What is to be known of a socket that is read and written.
+const SOCKET: EventFlags = EventFlags::IN.union(EventFlags::OUT).union(EventFlags::RDHUP).union(EventFlags::ET);
+
 pub struct Poller {
     epoll: OwnedFd,
     events: Vec<Event>,
@@ -43,8 +46,7 @@ impl Poller {
 
     /// Adds a socket that is read and written.
     pub fn add(&self, socket: impl AsFd, token: u64) -> io::Result<()> {
-        let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
-        Ok(epoll::add(&self.epoll, socket, EventData::new_u64(token), flags)?)
+        Ok(epoll::add(&self.epoll, socket, EventData::new_u64(token), SOCKET)?)
     }
 
     /// Adds what only tells that there is something: a listener, an alarm.
@@ -54,8 +56,7 @@ impl Poller {
 
     /// The socket goes on under another token.
     pub fn rename(&self, socket: impl AsFd, token: u64) -> io::Result<()> {
-        let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
-        Ok(epoll::modify(&self.epoll, socket, EventData::new_u64(token), flags)?)
+        Ok(epoll::modify(&self.epoll, socket, EventData::new_u64(token), SOCKET)?)
     }
 
     /// Takes out what goes on elsewhere; what is closed leaves by itself.

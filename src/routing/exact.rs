@@ -1,9 +1,7 @@
 //! Filters without a wildcard: one hash table over entries of one cache line, text and first subscriber inside, so that
 //! a topic costs three cache misses among a million: control byte, slot, entry.
 
-use ahash::RandomState;
-
-use super::hash;
+use super::hash::{TopicHash, TopicHasher};
 use super::index_table::IndexTable;
 use super::pool::Pool;
 use super::subscriber_lists::Subscribers;
@@ -20,14 +18,14 @@ const _: () = assert!(Pool::<Entry>::SLOT_BYTES == 64);
 
 #[derive(Debug)]
 pub(super) struct ExactFilters {
-    keys: RandomState,
+    hasher: TopicHasher,
     table: IndexTable,
     entries: Pool<Entry>,
 }
 
 impl ExactFilters {
     pub(super) fn new(seed: u64) -> Self {
-        Self { keys: hash::keyed(seed), table: IndexTable::new(), entries: Pool::new() }
+        Self { hasher: TopicHasher::new(seed), table: IndexTable::new(), entries: Pool::new() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -36,21 +34,28 @@ impl ExactFilters {
     }
 
     #[inline]
-    pub(super) fn find(&self, text: &str) -> Option<u32> {
-        self.find_hashed(hash::of_bytes(&self.keys, text.as_bytes()), text)
+    pub(super) fn hash(&self, text: &str) -> TopicHash {
+        self.hasher.hash(text)
     }
 
     #[inline]
-    fn find_hashed(&self, hash: u64, text: &str) -> Option<u32> {
-        self.table.find(hash, |index| self.entries[index].text.as_bytes() == text.as_bytes())
+    pub(super) fn find(&self, text: &str) -> Option<u32> {
+        self.find_hashed(self.hasher.hash(text), text)
+    }
+
+    /// The same with the hash that was made of the text before.
+    #[inline]
+    pub(super) fn find_hashed(&self, hash: TopicHash, text: &str) -> Option<u32> {
+        debug_assert_eq!(hash, self.hasher.hash(text));
+        self.table.find(hash.get(), |index| self.entries[index].text.as_bytes() == text.as_bytes())
     }
 
     /// The filter's entry, made if it is not there yet.
     pub(super) fn insert(&mut self, text: &str) -> u32 {
-        let hash = hash::of_bytes(&self.keys, text.as_bytes());
+        let hash = self.hasher.hash(text);
         self.find_hashed(hash, text).unwrap_or_else(|| {
             let index = self.entries.insert(Entry { text: Text::new(text), subscribers: Subscribers::default() });
-            self.table.insert(hash, index);
+            self.table.insert(hash.get(), index);
             index
         })
     }
@@ -70,7 +75,7 @@ impl ExactFilters {
 
     pub(super) fn remove(&mut self, index: u32) {
         if let Some(entry) = self.entries.remove(index) {
-            self.table.remove(hash::of_bytes(&self.keys, entry.text.as_bytes()), index);
+            self.table.remove(self.hasher.hash(entry.text.as_str()).get(), index);
         }
     }
 }

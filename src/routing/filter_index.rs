@@ -3,6 +3,7 @@
 use crate::mqtt::{TopicFilter, TopicName};
 
 use super::exact::ExactFilters;
+use super::hash::TopicHash;
 use super::matches::Matches;
 use super::subscriber::{PackedOptions, Subscriber, Subscription, SubscriptionOptions};
 use super::subscriber_lists::{SubscriberLists, Subscribers};
@@ -154,11 +155,16 @@ impl FilterIndex {
         }
     }
 
-    /// Who receives `topic`. `publisher` is the one whose No Local subscriptions are left out, if it lives on this
+    pub fn hash(&self, topic: TopicName<'_>) -> TopicHash {
+        self.exact.hash(topic.as_str())
+    }
+
+    /// Who receives `topic`, whose hash is of this index's seed. `publisher` is the one whose No Local subscriptions are left out, if it lives on this
     /// shard. Allocates only while `out` grows to what the largest match needs.
-    pub fn matches(&self, topic: TopicName<'_>, publisher: Option<Subscriber>, out: &mut Matches) {
+    pub fn matches(&self, topic: TopicName<'_>, hash: TopicHash, publisher: Option<Subscriber>, out: &mut Matches) {
         out.clear();
-        if let Some(subscribers) = self.exact.find(topic.as_str()).and_then(|entry| self.exact.get(entry)) {
+        if let Some(subscribers) = self.exact.find_hashed(hash, topic.as_str()).and_then(|entry| self.exact.get(entry))
+        {
             out.add_filter(*subscribers);
         }
         if !self.wildcard.walk(topic, |subscribers| out.add_filter(*subscribers)) {
@@ -195,7 +201,8 @@ mod tests {
     type Outcome = BTreeMap<Subscriber, (u8, bool, Vec<u32>)>;
 
     fn outcome(index: &FilterIndex, topic: &str, publisher: Option<Subscriber>, scratch: &mut Matches) -> Outcome {
-        index.matches(TopicName::new(topic).unwrap(), publisher, scratch);
+        let topic = TopicName::new(topic).unwrap();
+        index.matches(topic, index.hash(topic), publisher, scratch);
         assert!(!scratch.was_cut());
         let mut outcome = Outcome::new();
         for delivery in scratch.deliveries() {

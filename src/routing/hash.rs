@@ -15,6 +15,31 @@ pub(super) fn keyed(seed: u64) -> RandomState {
     )
 }
 
+/// What hashes topics, and the filters without a wildcard that are found by it. Of one seed it is the same everywhere, so
+/// that a message's topic is hashed once, however many tables and shards look for it.
+#[derive(Clone, Debug)]
+pub struct TopicHasher(RandomState);
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct TopicHash(u64);
+
+impl TopicHasher {
+    pub fn new(seed: u64) -> Self {
+        Self(keyed(seed))
+    }
+
+    #[inline]
+    pub fn hash(&self, topic: &str) -> TopicHash {
+        TopicHash(of_bytes(&self.0, topic.as_bytes()))
+    }
+}
+
+impl TopicHash {
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
 pub(super) fn of_bytes(keys: &RandomState, bytes: &[u8]) -> u64 {
     let mut hasher = keys.build_hasher();
     hasher.write(bytes);

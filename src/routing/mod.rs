@@ -21,6 +21,7 @@ mod trie;
 mod trie_walk;
 
 pub use filter_index::{FilterId, FilterIndex, Subscribed, Unsubscribed};
+pub use hash::{TopicHash, TopicHasher};
 pub use interest::InterestIndex;
 pub use matches::{Delivery, Matches};
 pub use retained::{RetainedCursor, RetainedIndex};

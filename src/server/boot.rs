@@ -7,16 +7,17 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use core_affinity::CoreId;
-use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement, PoolPlacement};
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 
+use super::checks::Checks;
 use super::clock::Clock;
+use super::command::{Command, ShardHandle};
 use super::config::Config;
 use super::doors::Doors;
-use super::shard::{Command, Shard, ShardParts};
+use super::shard::{Shard, ShardParts};
 use crate::access::Guard;
-use crate::base::ShardId;
 use crate::broker::{OptionError, Options, ShardCore};
-use crate::mesh::{self, Alarm};
+use crate::mesh;
 use crate::net::Listener;
 
 /// The rings that the kernel gives glommio. What waits in them has to be cancelled at every turn of its reactor, which
@@ -66,8 +67,7 @@ pub struct Broker {
 
 #[derive(Debug)]
 struct RunningShard {
-    commands: Sender<Command>,
-    alarm: Arc<Alarm>,
+    handle: ShardHandle,
     thread: ExecutorJoinHandle<()>,
 }
 
@@ -84,19 +84,20 @@ impl Broker {
         let (started, starts) = channel();
         for (index, (port, listeners)) in ports.into_iter().zip(listeners).enumerate() {
             let (commands, receiver) = channel();
-            let alarm = Arc::clone(port.alarm());
+            let handle = ShardHandle { commands, alarm: Arc::clone(port.alarm()) };
+            let checks = Checks::start(port.shard(), handle.clone());
             let parts = ShardParts {
-                me: ShardId::new(index),
                 config: Arc::clone(&config),
                 listeners,
                 port,
                 doors: Arc::clone(&broker.doors),
                 commands: receiver,
+                checks: checks.map_err(|error| StartError::Shard(error.to_string()))?,
                 clock,
             };
             let options = Options { secret: random(), ..options.clone() };
             let thread = spawn(parts, core_of(index, cores), options, guard(), started.clone())?;
-            broker.shards.push(RunningShard { commands, alarm, thread });
+            broker.shards.push(RunningShard { handle, thread });
         }
         drop(started);
         broker.await_starts(&starts)
@@ -145,8 +146,7 @@ impl Broker {
     fn tell(&self, command: impl Fn() -> Command) {
         for shard in &self.shards {
             // A shard that has ended needs telling nothing.
-            let _ = shard.commands.send(command());
-            shard.alarm.ring();
+            shard.handle.tell(command());
         }
     }
 }
@@ -165,20 +165,18 @@ fn spawn(
     started: Sender<io::Result<()>>,
 ) -> Result<ExecutorJoinHandle<()>, StartError> {
     let builder = LocalExecutorBuilder::new(placement)
-        .name(&format!("shard-{}", parts.me.index()))
+        .name(&format!("shard-{}", parts.port.shard().index()))
         .ring_depth(RING_DEPTH)
         .io_memory(IO_MEMORY_BYTES)
-        .preempt_timer(NEVER)
-        // Slow checks take whatever core is free, not the shard's own.
-        .blocking_thread_pool_placement(PoolPlacement::Unbound(1));
+        .preempt_timer(NEVER);
     let run = move || async move {
-        let core = ShardCore::new(parts.me, options, guard, parts.clock.now());
+        let core = ShardCore::new(parts.port.shard(), options, guard, parts.clock.now());
         match Shard::new(parts, core.expect("options that were looked at before")) {
             Ok(shard) => {
                 // Whoever does not wait for it any more has failed to start another one.
                 let _ = started.send(Ok(()));
                 drop(started);
-                shard.run().await;
+                shard.run();
             }
             Err(error) => _ = started.send(Err(error)),
         }

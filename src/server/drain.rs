@@ -26,8 +26,8 @@ impl Shard {
     /// Behind all that clients of this shard have caused.
     fn say_quiet(&mut self) {
         self.send_mesh();
-        let me = self.me;
-        for to in (0..self.shards).map(ShardId::new).filter(|&to| to != me) {
+        let me = self.port.shard();
+        for to in (0..self.port.shards()).map(ShardId::new).filter(|&to| to != me) {
             self.port.send(to, Parcel::Quiet);
         }
     }

@@ -17,6 +17,9 @@ const LINES_MAX: usize = 8_192;
 /// A write has no more than this and its last line. It is what a pipe holds.
 const BATCH_BYTES: usize = 64 * 1024;
 
+/// How long lines gather after a write: who writes many wakes nobody for each, and pays for one write for all of them.
+const GATHER_PAUSE: Duration = Duration::from_millis(2);
+
 /// Between two looks at what is not ready and does not say when it is.
 const RETRY_PAUSE: Duration = Duration::from_millis(1);
 
@@ -122,6 +125,7 @@ impl<S: Write, T: Fn(u64) -> String> Thread<S, T> {
             for done in self.flushes.drain(..) {
                 let _ = done.send(());
             }
+            thread::sleep(GATHER_PAUSE);
         }
     }
 

@@ -1,13 +1,16 @@
 //! L5: the process: configuration, boot, one pinned executor per shard, its loop, logs, reload, drain.
 
 mod boot;
+mod checks;
 mod clock;
+mod command;
 mod command_line;
 mod config;
 pub mod config_file;
 mod connections;
 mod doors;
 mod drain;
+mod gather;
 mod host;
 mod log;
 mod log_writer;

@@ -1,35 +1,32 @@
 //! One shard: its sockets, its core and its place in the mesh, and the loop that turns them. A turn does a bounded part
 //! of everything that is to be done, and sends what came of it: one write a connection, one wake-up a shard.
 
-use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
+use super::checks::Checks;
 use super::clock::Clock;
+use super::command::Command;
 use super::config::Config;
 use super::connections::Connections;
 use super::doors::Doors;
+use super::gather::{Gather, REST};
 use super::parcel::Parcel;
 use super::report::Report;
 use super::stage::Stage;
-use crate::access::Verdict;
 use crate::base::limits::TIMER_TICK;
 use crate::base::{ConnId, Counters, Millis, ShardId, Timestamp};
-use crate::broker::{CheckId, Effects, Input, ShardCore};
+use crate::broker::{Effects, Input, ShardCore};
 use crate::mesh::Port;
-use crate::net::{Lingering, Listener, Poller, Readiness, ready_or_timeout};
+use crate::net::{Lingering, Listener, Poller, Readiness};
 
 /// What one read takes at most, and so what a connection may say in a turn, however few there are.
 pub(super) const READ_BYTES_MAX: usize = 64 * 1024;
 
 /// How long timers may be put off for input that came in time and was not looked at yet, as after a pause.
 const TICK_DELAY_MAX: Millis = Millis(1_000);
-
-/// How long a shard sleeps where it cannot wait for its epoll set, for want of a descriptor.
-const BLIND_SLEEP: Duration = Duration::from_millis(1);
 
 /// What the poller calls things.
 pub(super) const TOKEN_KIND: u64 = 0xF << 32;
@@ -38,23 +35,14 @@ pub(super) const LISTENER_TOKEN: u64 = 1 << 32;
 pub(super) const ALARM_TOKEN: u64 = 2 << 32;
 pub(super) const LINGERING_TOKEN: u64 = 3 << 32;
 
-/// What the process tells a shard.
-#[derive(Debug)]
-pub(super) enum Command {
-    /// New options; those that only a start can change are as they were.
-    Configure(Arc<Config>),
-    /// Stop accepting, tell every client, and end.
-    Drain,
-}
-
 /// What a shard begins with, made on the thread that starts it.
 pub(super) struct ShardParts {
-    pub(super) me: ShardId,
     pub(super) config: Arc<Config>,
     pub(super) listeners: Vec<Listener>,
     pub(super) port: Port<Parcel>,
     pub(super) doors: Arc<Doors>,
     pub(super) commands: Receiver<Command>,
+    pub(super) checks: Checks,
     pub(super) clock: Clock,
 }
 
@@ -62,13 +50,6 @@ pub(super) struct Listening {
     pub(super) listener: Listener,
     /// There may be more to accept than one turn takes.
     pub(super) has_more: bool,
-}
-
-/// Verdicts that are being found out on glommio's blocking pool.
-#[derive(Default)]
-pub(super) struct Checks {
-    pub(super) running: Cell<usize>,
-    pub(super) verdicts: RefCell<Vec<(CheckId, Verdict)>>,
 }
 
 /// What came and went through this shard's sockets.
@@ -80,8 +61,6 @@ pub(super) struct Traffic {
 }
 
 pub(super) struct Shard {
-    pub(super) me: ShardId,
-    pub(super) shards: usize,
     pub(super) config: Arc<Config>,
     pub(super) core: ShardCore,
     pub(super) effects: Effects,
@@ -110,7 +89,7 @@ pub(super) struct Shard {
     pub(super) portion_bytes: usize,
     pub(super) doors: Arc<Doors>,
     pub(super) commands: Receiver<Command>,
-    pub(super) checks: Rc<Checks>,
+    pub(super) checks: Checks,
     pub(super) traffic: Traffic,
     /// What was refused before the core had a part in it.
     pub(super) counters: Counters,
@@ -120,6 +99,7 @@ pub(super) struct Shard {
     /// What the core had sent when its output was written last.
     pub(super) written_packets: u64,
     pub(super) written_payload_bytes: u64,
+    gather: Gather,
     clock: Clock,
     last_tick: u64,
     /// Since when a tick is due that is put off.
@@ -128,16 +108,14 @@ pub(super) struct Shard {
 
 impl Shard {
     pub(super) fn new(parts: ShardParts, core: ShardCore) -> std::io::Result<Self> {
-        let ShardParts { me, config, listeners, port, doors, commands, clock } = parts;
-        let (shards, poller) = (config.shards, Poller::new()?);
+        let ShardParts { config, listeners, port, doors, commands, checks, clock } = parts;
+        let (me, shards, poller) = (port.shard(), port.shards(), Poller::new()?);
         poller.add_source(port.alarm(), ALARM_TOKEN)?;
         for (index, listener) in listeners.iter().enumerate() {
             poller.add_source(listener, LISTENER_TOKEN | index as u64)?;
         }
         let listeners = listeners.into_iter().map(|listener| Listening { listener, has_more: false }).collect();
         Ok(Self {
-            me,
-            shards,
             config,
             core,
             effects: Effects::new(),
@@ -158,37 +136,34 @@ impl Shard {
             portion_bytes: READ_BYTES_MAX,
             doors,
             commands,
-            checks: Rc::default(),
+            checks,
             traffic: Traffic::default(),
             counters: Counters::default(),
             report: (me.index() == 0).then(|| Report::new(clock.now())),
             stage: Stage::serving(me, shards),
             written_packets: 0,
             written_payload_bytes: 0,
+            gather: Gather::new(Instant::now()),
             clock,
             last_tick: 0,
             tick_due: None,
         })
     }
 
-    pub(super) async fn run(mut self) {
+    pub(super) fn run(mut self) {
         let mut is_busy = true;
         while !self.is_finished(self.clock.now()) {
-            self.wait(is_busy).await;
+            self.wait(is_busy);
             is_busy = self.turn(self.clock.now());
         }
     }
 
     /// Waits for the next thing to do, where there is nothing.
-    pub(super) async fn wait(&mut self, is_busy: bool) {
-        if self.checks.running.get() > 0 {
-            // glommio looks for what other threads have done only when no task can go on: yielding is not enough.
-            glommio::timer::sleep(Duration::ZERO).await;
-        }
+    pub(super) fn wait(&mut self, is_busy: bool) {
         if is_busy {
             return self.poller.wait(Some(Duration::ZERO));
         }
-        if self.config.spin_us > 0 && self.spin() {
+        if self.looks_again() {
             return;
         }
         let now = self.clock.now();
@@ -198,15 +173,21 @@ impl Shard {
             return self.poller.wait(Some(Duration::ZERO));
         }
         let timeout = self.sleep_time(now).map(|time| Duration::from_millis(time.0));
-        if self.checks.running.get() > 0 {
-            if ready_or_timeout(&self.poller, timeout).await.is_err() {
-                glommio::timer::sleep(BLIND_SLEEP).await;
-            }
-            self.poller.wait(Some(Duration::ZERO));
-        } else {
-            self.poller.wait(timeout);
-        }
+        self.poller.wait(timeout);
         self.port.woke();
+    }
+
+    /// Looks once more before it sleeps: at once and for some time, or after a rest. True: there is something.
+    fn looks_again(&mut self) -> bool {
+        if self.config.spin_us > 0 {
+            return self.spin();
+        }
+        if !self.gather.is_worth_it(self.core.counters().packets_received, Instant::now) {
+            return false;
+        }
+        std::thread::sleep(REST);
+        self.poller.wait(Some(Duration::ZERO));
+        !self.poller.is_empty() || self.port.has_incoming()
     }
 
     /// Asks again and again for a short time. True: there is something.
@@ -240,7 +221,6 @@ impl Shard {
         }
         self.queue_arrivals();
         self.take_parcels(now);
-        self.take_verdicts(now);
         self.accept_more(now);
         self.serve_ready(now);
         self.tick(now);
@@ -344,16 +324,12 @@ impl Shard {
                     self.config = config;
                     self.report.iter_mut().for_each(|report| report.hurry(now));
                 }
+                Command::Verdict { check, verdict } => {
+                    self.core.handle(now, Input::Verdict { check, verdict }, &mut self.effects);
+                }
                 Command::Drain => self.begin_drain(now + Millis::from_secs(self.config.drain_secs)),
             }
         }
         took_any
-    }
-
-    fn take_verdicts(&mut self, now: Timestamp) {
-        let verdicts = std::mem::take(&mut *self.checks.verdicts.borrow_mut());
-        for (check, verdict) in verdicts {
-            self.core.handle(now, Input::Verdict { check, verdict }, &mut self.effects);
-        }
     }
 }

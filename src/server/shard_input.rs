@@ -77,7 +77,7 @@ impl Shard {
     fn tell_no_room(&mut self, now: Timestamp, why: &str) {
         if self.told_no_room.is_none_or(|at| now - at >= NO_ROOM_PAUSE) {
             self.told_no_room = Some(now);
-            let shard = self.me.index();
+            let shard = self.port.shard().index();
             tracing::warn!(why, shard, "cannot let clients in: raise connections_max, LimitNOFILE= or `ulimit -n`");
         }
     }

@@ -1,15 +1,11 @@
 //! What comes of a shard's inputs: bytes to clients, messages to other shards, connections that move or end, checks to
 //! be run, lines of the log.
 
-use std::rc::Rc;
-use std::sync::Arc;
-
 use super::log::log_event;
 use super::parcel::Parcel;
 use super::shard::{LINGERING_TOKEN, Shard};
-use crate::access::Check;
 use crate::base::{ConnId, Timestamp};
-use crate::broker::{CheckId, Input};
+use crate::broker::Input;
 
 /// Output beyond this is written before more is made, near enough: it is to leave the caches as bytes on their way.
 const OUTPUT_BYTES: u64 = 512 * 1024;
@@ -29,24 +25,20 @@ impl Shard {
     /// Hands what the core told other shards to the mesh. True: there was something.
     pub(super) fn send_mesh(&mut self) -> bool {
         let had_some = !self.effects.mesh.is_empty();
-        for (to, message) in self.effects.mesh.drain(..) {
+        for (to, message) in self.effects.mesh.drain() {
             self.port.send(to, Parcel::Core(message));
         }
         had_some
     }
 
-    /// Does what the core asked for. What it says to other shards goes first: nobody may learn of a message before it
-    /// is where others will look for it. So while the mesh has no room, nothing else is done.
+    /// Does what the core asked for; nothing of it while the mesh has no room.
     pub(super) fn apply(&mut self, now: Timestamp) {
-        self.send_mesh();
-        self.port.flush();
-        if self.port.is_blocked() {
+        if !self.send_and_write() {
             return;
         }
         if !self.port.is_congested() {
             self.unstall();
         }
-        self.write_output();
         self.connections.release();
         self.log_events();
         self.move_connections();
@@ -55,7 +47,7 @@ impl Shard {
         }
         self.drop_lost(now);
         for (check, question) in std::mem::take(&mut self.effects.checks) {
-            self.run_check(check, question);
+            self.checks.ask(check, question);
         }
         for conn in std::mem::take(&mut self.effects.resumed) {
             self.resume(conn);
@@ -65,13 +57,21 @@ impl Shard {
 
     /// Many wills at once may be more than a client's output has room for.
     fn write_if_much(&mut self, now: Timestamp) {
-        if self.has_much_to_write() {
-            self.send_mesh();
-            if !self.port.is_blocked() {
-                self.write_output();
-                self.tell_sent(now);
-            }
+        if self.has_much_to_write() && self.send_and_write() {
+            self.tell_sent(now);
         }
+    }
+
+    /// What the core says to other shards goes first: nobody may learn of a message before it is where others will look
+    /// for it. False: the mesh has no room, and so no output has left.
+    fn send_and_write(&mut self) -> bool {
+        self.send_mesh();
+        self.port.flush();
+        let has_room = !self.port.is_blocked();
+        if has_room {
+            self.write_output();
+        }
+        has_room
     }
 
     fn unstall(&mut self) {
@@ -112,7 +112,7 @@ impl Shard {
         for event in self.effects.events.drain(..) {
             let conn = event.connection();
             let peer = conn.and_then(|conn| self.connections.get(conn)).map(|found| found.peer().into());
-            log_event(&event, peer, self.me);
+            log_event(&event, peer, self.port.shard());
         }
     }
 
@@ -134,7 +134,9 @@ impl Shard {
     fn close(&mut self, now: Timestamp, conn: ConnId) {
         let Some(connection) = self.connections.take(conn) else { return };
         self.core.handle(now, Input::Closed { conn }, &mut self.effects);
-        let has_last_words = connection.was_written || connection.has_unsent();
+        // At a drain clients of 3.x are told nothing new, and may not have taken yet what they were told before.
+        let was_told = if self.stage.is_draining() { connection.was_ever_written } else { connection.was_written };
+        let has_last_words = was_told || connection.has_unsent();
         let token = |number| LINGERING_TOKEN | u64::from(number);
         if !has_last_words || !self.lingering.add(now, connection, &self.poller, token) {
             self.doors.leave(1);
@@ -161,18 +163,5 @@ impl Shard {
             connection.is_held = false;
             self.queue(conn);
         }
-    }
-
-    /// A verdict that takes long is found out on another thread.
-    fn run_check(&mut self, check: CheckId, question: Box<dyn Check>) {
-        let (checks, alarm) = (Rc::clone(&self.checks), Arc::clone(self.port.alarm()));
-        checks.running.set(checks.running.get() + 1);
-        glommio::spawn_local(async move {
-            let verdict = glommio::executor().spawn_blocking(move || question.run()).await;
-            checks.verdicts.borrow_mut().push((check, verdict));
-            checks.running.set(checks.running.get() - 1);
-            alarm.ring();
-        })
-        .detach();
     }
 }

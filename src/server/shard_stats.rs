@@ -13,11 +13,11 @@ impl Shard {
     pub(super) fn ask_for_stats(&mut self, now: Timestamp) {
         let Some(report) = self.report.as_mut().filter(|report| report.due() <= now) else { return };
         if self.config.sys_interval_secs == 0 {
-            report.begin(now, self.shards, OFF_INTERVAL);
+            report.begin(now, self.port.shards(), OFF_INTERVAL);
             return;
         }
-        let round = report.begin(now, self.shards, Millis::from_secs(self.config.sys_interval_secs));
-        for to in 1..self.shards {
+        let round = report.begin(now, self.port.shards(), Millis::from_secs(self.config.sys_interval_secs));
+        for to in 1..self.port.shards() {
             self.port.send(ShardId::new(to), Parcel::StatsAsked { round });
         }
         let own = self.stats();

@@ -3,21 +3,21 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use futures_lite::future::block_on;
-
+use super::checks::Checks;
 use super::clock::Clock;
+use super::command::{Command, ShardHandle};
 use super::config::Config;
 use super::doors::Doors;
-use super::shard::{Command, READ_BYTES_MAX, Shard, ShardParts};
+use super::shard::{READ_BYTES_MAX, Shard, ShardParts};
 use super::shard_input::ACCEPTS_PER_TURN;
 use crate::access::Open;
-use crate::base::{Millis, Refusal, ShardId};
+use crate::base::{ConnId, Millis, Refusal, ShardId};
 use crate::broker::{Options, ShardCore};
 use crate::mesh;
-use crate::net::Listener;
+use crate::net::{Connection, Listener};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -27,7 +27,7 @@ struct Shards {
     address: SocketAddr,
     clock: Clock,
     doors: Arc<Doors>,
-    commands: Vec<Sender<Command>>,
+    handles: Vec<ShardHandle>,
 }
 
 impl Shards {
@@ -47,27 +47,28 @@ impl Shards {
         let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
         let address = listener.address().expect("an address");
         let mut listeners = vec![listener];
-        let mut commands = Vec::new();
+        let mut handles = Vec::new();
         let mut shards = Vec::new();
         for (index, port) in mesh::build(count, ring_slots).expect("a mesh").into_iter().enumerate() {
             let me = ShardId::new(index);
-            let (sender, receiver) = channel();
-            commands.push(sender);
+            let (commands, receiver) = channel();
+            let handle = ShardHandle { commands, alarm: Arc::clone(port.alarm()) };
+            handles.push(handle.clone());
             let parts = ShardParts {
-                me,
                 config: Arc::clone(&config),
                 // Only the first one accepts; clients of others come to them through the mesh.
                 listeners: std::mem::take(&mut listeners),
                 port,
                 doors: Arc::clone(&doors),
                 commands: receiver,
+                checks: Checks::start(me, handle).expect("a thread"),
                 clock,
             };
             let options = Options { shards: count, connections_max: 1_000, ..config.options() };
             let core = ShardCore::new(me, options, Box::new(Open), clock.now()).expect("valid options");
             shards.push(Shard::new(parts, core).expect("an epoll set"));
         }
-        Self { shards, address, clock, doors, commands }
+        Self { shards, address, clock, doors, handles }
     }
 
     /// True: there is more to do.
@@ -82,7 +83,7 @@ impl Shards {
     }
 
     fn drain(&mut self, index: usize) {
-        self.commands[index].send(Command::Drain).expect("the shard is there");
+        assert!(self.handles[index].tell(Command::Drain), "the shard is there");
     }
 
     fn turn_all(&mut self) {
@@ -396,7 +397,7 @@ fn who_was_too_slow_for_a_bound_goes_on_when_it_is_raised() {
     });
     assert!(sent < pings.len(), "all {sent} bytes went through");
     config.limits.output_bytes_max = 64 << 20;
-    shards.commands[0].send(Command::Configure(Arc::new(config))).expect("a shard");
+    assert!(shards.handles[0].tell(Command::Configure(Arc::new(config))), "a shard");
     let answers = shards.read(&mut client, sent / 2 * 2);
     assert_eq!(answers, [0xD0, 0].repeat(sent / 2));
 }
@@ -448,17 +449,28 @@ fn a_turn_accepts_a_portion_of_those_who_come() {
     assert_eq!(shards.shards[0].connections.len(), clients.len());
 }
 
+/// Fills the first shard's ring to its last slot: what is said in one turn takes one.
+fn fill_ring(shards: &mut Shards, publisher: &mut TcpStream, ring_slots: usize) {
+    publisher.set_nodelay(true).expect("a socket");
+    for _ in 0..ring_slots {
+        publisher.write_all(&publish(b't', 0)).expect("sent");
+        shards.turn(0);
+    }
+    assert!(!shards.shards[0].port.is_blocked());
+}
+
 #[test]
 fn nobody_has_an_answer_before_the_mesh_has_what_he_said() {
     let mut shards = Shards::new(2, 8);
     let (mut publisher, mut subscriber) = (shards.connect_to(0), shards.connect_to(1));
     shards.subscribe(&mut subscriber, b't', 0);
+    fill_ring(&mut shards, &mut publisher, 8);
     let packets: Vec<u8> = (1..=100).flat_map(|number| publish_once(b't', number)).collect();
     publisher.write_all(&packets).expect("sent");
     turns(&mut shards, 0, 10);
     assert!(shards.shards[0].port.is_blocked());
     assert!(is_silent(&publisher));
-    shards.read(&mut subscriber, 100 * 5);
+    shards.read(&mut subscriber, 8 * 9 + 100 * 5);
     shards.read(&mut publisher, 100 * 4);
 }
 
@@ -475,9 +487,7 @@ fn what_was_for_who_is_gone_reaches_nobody_else_though_it_had_to_wait_for_room()
     shards.subscribe(&mut near, b't', 0);
     shards.subscribe(&mut far, b't', 0);
     // The ring is full to its last slot, and the will is one more than it takes.
-    publisher.write_all(&publish(b't', 0).repeat(8)).expect("sent");
-    shards.turn(0);
-    assert!(!shards.shards[0].port.is_blocked());
+    fill_ring(&mut shards, &mut publisher, 8);
     drop(testator);
     drop(near);
     turns(&mut shards, 0, 2);
@@ -589,7 +599,7 @@ fn a_command_that_came_before_the_sleep_is_not_slept_over() {
     while shards.turn(0) {}
     shards.drain(0);
     let began = Instant::now();
-    block_on(shards.shards[0].wait(false));
+    shards.shards[0].wait(false);
     assert!(began.elapsed() < PATIENCE && shards.shards[0].stage.is_draining());
 }
 
@@ -612,6 +622,39 @@ fn a_shard_that_drains_listens_to_nobody() {
     shards.turn(1);
     assert!(shards.shards[1].connections.is_empty());
     assert!(!is_silent(&late));
+}
+
+/// Nothing is told to a client of 3.x: it was closed at once, and the reset took back what its kernel had no room for yet.
+#[test]
+fn what_a_client_has_not_taken_is_not_lost_in_a_drain_because_it_says_something() {
+    const PAYLOAD_BYTES: usize = 512 << 10;
+    let mut shards = Shards::new(1, 8);
+    let (mut reader, mut publisher) = (shards.connect("reader"), shards.connect("publisher"));
+    let _silent = TcpStream::connect(shards.address).expect("connected");
+    shards.subscribe(&mut reader, b't', 0);
+    let packet = [&[0x30, 0x83, 0x80, 0x20, 0, 1, b't'][..], &[b'x'; PAYLOAD_BYTES]].concat();
+    assert_eq!(flood(&mut publisher, &packet), packet.len());
+    while shards.shards[0].core.counters().publishes_sent == 0 {
+        shards.turn(0);
+    }
+    shards.turn(0);
+    let unsent =
+        (0..2).filter(|&conn| shards.shards[0].connections.get(ConnId(conn)).is_some_and(Connection::has_unsent));
+    assert_eq!(unsent.count(), 0, "more than the kernel takes");
+    reader.write_all(&[0xC0, 0]).expect("sent");
+    shards.drain(0);
+    turns(&mut shards, 0, 3);
+    assert!(shards.read(&mut reader, packet.len()) == packet);
+    reader.set_nonblocking(false).expect("a socket");
+    assert_eq!(reader.read(&mut [0]).expect("an end, and no reset"), 0);
+    // Who was never told anything has nothing to lose, and is not waited for.
+    assert_eq!(shards.shards[0].lingering.len(), 2);
+    drop((reader, publisher));
+    let began = Instant::now();
+    while !shards.shards[0].is_finished(shards.clock.now()) {
+        shards.turn(0);
+        assert!(began.elapsed() < PATIENCE);
+    }
 }
 
 /// A home of a shared group passes on what came in front of the word that ends it all.

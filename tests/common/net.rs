@@ -296,7 +296,7 @@ impl Net {
         self.events.append(&mut effects.events);
         self.committed[shard] += effects.records.len() as u64;
         self.records.append(&mut effects.records);
-        for (to, message) in effects.mesh.drain(..) {
+        for (to, message) in effects.mesh.drain() {
             self.mesh_messages += 1;
             self.rings[shard][to.index()].push_back(message);
         }

@@ -20,7 +20,7 @@ fn hand_over(core: &mut ShardCore, from: usize, message: MeshMessage) -> (Vec<Me
     let mut fx = Effects::new();
     core.handle(NOW, Input::Mesh { from: ShardId::new(from), message }, &mut fx);
     let output = take_output(&mut fx);
-    (fx.mesh.into_iter().map(|(_, message)| message).collect(), output)
+    (fx.mesh.drain().map(|(_, message)| message).collect(), output)
 }
 
 // [MQTT-3.8.4-1]
@@ -46,7 +46,7 @@ fn suback_comes_only_when_every_other_shard_has_the_interest_in_whatever_order_t
     let bytes = subscribe_bytes(7, None, &[Ask::new("a/+", QoS::AtMostOnce).retain_handling(2)]);
     cores[0].handle(NOW, Input::Bytes { conn, bytes: &bytes }, &mut fx);
     assert!(take_output(&mut fx).is_empty());
-    let announcements: Vec<_> = std::mem::take(&mut fx.mesh);
+    let announcements: Vec<_> = fx.mesh.drain().collect();
     assert_eq!(announcements.len(), 3);
     // A second one for the same filter waits for the same shards.
     let again = subscribe_bytes(8, None, &[Ask::new("a/+", QoS::AtMostOnce).retain_handling(2)]);

@@ -297,7 +297,7 @@ impl World {
     /// Carries out what a shard wants, and tells the model in the order in which it happened.
     fn apply(&mut self, shard: usize, processed: &[(usize, Up)], cause: Cause) {
         let mut fx = std::mem::take(&mut self.shards[shard].fx);
-        for (to, message) in fx.mesh.drain(..) {
+        for (to, message) in fx.mesh.drain() {
             self.note(|| format!("shard {shard} -> {}: {message:?}", to.index()));
             self.model.pushed[shard][to.index()] += 1;
             self.rings[shard][to.index()].push_back(message);

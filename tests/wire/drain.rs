@@ -85,6 +85,32 @@ fn what_is_on_its_way_is_flushed() {
     }
 }
 
+// A client of 3.x is told nothing, so there may be nothing new for it to take: it was reset if it had said something that
+// was not read any more, and lost what it had not taken of what came before.
+#[test]
+fn what_was_sent_before_is_not_taken_back_from_who_is_still_talking() {
+    for round in 0..5 {
+        for shards in [1, 2, 4] {
+            let broker = started(shards);
+            let mut reader = connect(&broker, V3_1_1, &format!("reader {round}"));
+            reader.subscribe("large", 0);
+            let mut publisher = connect(&broker, V5, "publisher");
+            publisher.publish_to("large", &vec![b'x'; 512 << 10], 1);
+            // It is on its way to the reader.
+            reader.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            reader.stream.peek(&mut [0]).unwrap();
+            // More than is read until the drain begins, and less than a shard goes on reading of who has been ended.
+            reader.send(&publish(V3_1_1, "n", b"", 0, 0).repeat((96 << 10) / 5));
+            broker.signal(Signal::TERM);
+            assert_eq!(publisher.packet_of(DISCONNECT).reason(), 0x8b);
+            assert_eq!(reader.publish().payload.len(), 512 << 10);
+            reader.end();
+            drop((reader, publisher));
+            assert!(broker.wait(PATIENCE).success());
+        }
+    }
+}
+
 #[test]
 fn it_ends_in_time_though_a_client_never_reads_and_lets_nobody_in_meanwhile() {
     for shards in [1, 2, 4] {
