@@ -16,6 +16,7 @@ use crate::retained::Collection;
 use crate::stamp::STAMP_BYTES;
 use crate::suite::{self, Case};
 use crate::traffic::Load;
+use crate::{compare, relay};
 
 const EXIT_STATUS: &str = "Exit status: 0 when the broker kept what the QoS promises, 1 when it did not or the run was cut \
 short, 2 for a wrong command line, 3 when the run could not be made.";
@@ -25,9 +26,19 @@ short, 2 for a wrong command line, 3 when the run could not be made.";
 #[command(name = "thrum-loadgen", version, after_help = EXIT_STATUS)]
 pub struct CommandLine {
     #[command(subcommand)]
-    pub scenario: Scenario,
+    pub command: Command,
     #[command(flatten)]
     pub to: Destinations,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    #[command(flatten)]
+    Measure(Scenario),
+    /// Brokers side by side, in the same scenarios
+    Compare(compare::Options),
+    /// A relay that does nothing, to measure in a broker's place: the ceiling of the machine
+    Relay(relay::Options),
 }
 
 #[derive(Debug, Subcommand)]
@@ -330,6 +341,13 @@ mod tests {
         CommandLine::try_parse_from(["thrum-loadgen"].into_iter().chain(arguments.split(' ')))
     }
 
+    fn task(arguments: &str) -> Task {
+        match parse(arguments).expect("a command").command {
+            Command::Measure(scenario) => scenario.task().expect("a task"),
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
     fn the_options_fit_together() {
         CommandLine::command().debug_assert();
@@ -363,13 +381,13 @@ mod tests {
 
     #[test]
     fn a_case_of_the_suite_sets_what_it_prescribes() {
-        let load = parse("omb fanout-5-1000-5-250k").expect("a command").scenario.task().expect("a task").load;
+        let load = task("omb fanout-5-1000-5-250k").load;
         assert_eq!((load.qos, load.rate, load.payload_bytes), (QoS::AtLeastOnce, 250.0, 16));
     }
 
     #[test]
     fn a_window_holds_a_batch() {
-        let load = parse("p2p --window 5 --batch 20").expect("a command").scenario.task().expect("a task").load;
+        let load = task("p2p --window 5 --batch 20").load;
         assert_eq!((load.window, load.batch), (20, 20));
     }
 }

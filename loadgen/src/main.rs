@@ -5,12 +5,13 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use glommio::{LocalExecutorBuilder, Placement};
-use thrum_loadgen::command_line::{CommandLine, Scenario};
-use thrum_loadgen::output::Output;
+use thrum_loadgen::command_line::{Command, CommandLine, Scenario};
+use thrum_loadgen::output::{Destinations, Output};
 use thrum_loadgen::progress::Progress;
 use thrum_loadgen::suite;
 use thrum_loadgen::summary::Summary;
 use thrum_loadgen::usage::Usage;
+use thrum_loadgen::{compare, relay};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -20,16 +21,16 @@ const NOT_KEPT: u8 = 1;
 const NOT_RUN: u8 = 3;
 
 fn main() -> ExitCode {
-    let command_line = CommandLine::parse();
-    if let Scenario::Omb { list: true, .. } = command_line.scenario {
-        return match write!(io::stdout(), "{}", suite::list()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(_) => ExitCode::from(NOT_RUN),
-        };
-    }
-    match measure(&command_line) {
-        Ok(summary) if summary.is_kept => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::from(NOT_KEPT),
+    let CommandLine { command, to } = CommandLine::parse();
+    let is_kept = match &command {
+        Command::Measure(Scenario::Omb { list: true, .. }) => write!(io::stdout(), "{}", suite::list()).map(|()| true),
+        Command::Measure(scenario) => measure(scenario, &to).map(|summary| summary.is_kept),
+        Command::Compare(options) => compare::run(options, &to).map_err(io::Error::other),
+        Command::Relay(options) => relay::run(options).map(|()| true),
+    };
+    match is_kept {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(NOT_KEPT),
         Err(error) => {
             eprintln!("thrum-loadgen: the run could not be made: {error}");
             ExitCode::from(NOT_RUN)
@@ -37,8 +38,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn measure(command_line: &CommandLine) -> io::Result<Summary> {
-    let CommandLine { scenario, to } = command_line;
+fn measure(scenario: &Scenario, to: &Destinations) -> io::Result<Summary> {
     let task = scenario.task()?;
     let load = &task.load;
     if let Some(pid) = load.pid.filter(|&pid| Usage::of(pid).is_none()) {
