@@ -402,7 +402,7 @@ impl Swarm {
         let Self { members, connecting, ready, connects, connect_latency, keep_alive_secs, .. } = self;
         let Member { client, out, unread, opened_at, .. } = &mut members[number as usize];
         let bytes = input.unwrap_or(&unread.bytes);
-        let taken = client.receive(bytes, &mut out.bytes, |happening| match happening {
+        let taken = client.receive(bytes, &mut out.bytes, &mut |happening| match happening {
             Happening::Message(publish) => handler.on_message(number, publish, now),
             Happening::Acknowledged => handler.on_acknowledged(number),
             Happening::Connected { keep_alive_secs: secs } => {
