@@ -14,6 +14,7 @@ use crate::plan::Plan;
 use crate::retained::{self, Library};
 use crate::suite::{Case, Work};
 use crate::traffic::{self, Load, Stage};
+use crate::{compare, relay};
 
 const EXIT_STATUS: &str = "Exit status: 0 when the broker kept what the QoS promises, 1 when it did not or the run was cut \
 short, 2 for a wrong command line, 3 when the run could not be made.";
@@ -23,9 +24,19 @@ short, 2 for a wrong command line, 3 when the run could not be made.";
 #[command(name = "thrum-loadgen", version, after_help = EXIT_STATUS)]
 pub struct CommandLine {
     #[command(subcommand)]
-    pub scenario: Scenario,
+    pub command: Command,
     #[command(flatten)]
     pub to: Destinations,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    #[command(flatten)]
+    Measure(Scenario),
+    /// Brokers side by side, in the same scenarios
+    Compare(compare::Options),
+    /// A relay that does nothing, to measure in a broker's place: the ceiling of the machine
+    Relay(relay::Options),
 }
 
 #[derive(Debug, Subcommand)]
@@ -267,16 +278,20 @@ mod tests {
         }
     }
 
+    fn load(arguments: &str) -> Load {
+        let Command::Measure(scenario) = parse(arguments).expect("a command").command else { panic!("no scenario") };
+        scenario.load().expect("a load")
+    }
+
     #[test]
     fn a_case_of_the_suite_sets_what_it_prescribes() {
-        let command_line = parse("suite fanout-5-1000-5-250k --qos 0 --rate 7 --size 99").expect("a command");
-        let load = command_line.scenario.load().expect("a load");
+        let load = load("suite fanout-5-1000-5-250k --qos 0 --rate 7 --size 99");
         assert_eq!((load.qos, load.rate, load.payload_bytes), (QoS::AtLeastOnce, 250.0, 16));
     }
 
     #[test]
     fn a_window_holds_a_batch() {
-        let load = parse("p2p --window 5 --batch 20").expect("a command").scenario.load().expect("a load");
+        let load = load("p2p --window 5 --batch 20");
         assert_eq!((load.window, load.batch), (20, 20));
     }
 }

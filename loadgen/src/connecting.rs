@@ -77,7 +77,7 @@ pub fn hold(crowd: &Crowd, load: &Load, mut watch: impl FnMut(Stage)) -> io::Res
         watch(Stage::Connecting { ready: swarm.ready(), clients });
     })?;
     end_part(&mut timeline, swarm.now(), &mut swarm);
-    if let (0, Some(failure)) = (swarm.ready(), entrance.failures.first()) {
+    if let (0, Some(failure)) = (swarm.connects(), entrance.failures.first()) {
         return Err(io::Error::other(failure.clone()));
     }
     let (connected, spent) = (broker(), spent.elapsed());

@@ -5,25 +5,37 @@
 //! with messages that are kept), `suite` (runs that others have named), `timeline` (a run's parts), `outcome` (what it
 //! counted), `summary` (the figures of that), `report`, `plot` and `page` (tell of them), `output` (where to), `progress`
 //! (meanwhile).
+//!
+//! `compare` puts brokers side by side: `scenarios` (what can be measured), `peers` (how brokers are started),
+//! `broker_process` (one that was), `spread` and `comparison` (what came of it). `relay` stands in for a broker and does
+//! nothing, with `switch` (its protocol).
 
 pub mod access;
 pub mod account;
+pub mod broker_process;
 pub mod client;
 pub mod command_line;
+pub mod compare;
+pub mod comparison;
 pub mod connecting;
 pub mod ledger;
 pub mod outcome;
 pub mod output;
 pub mod page;
+pub mod peers;
 pub mod plan;
 pub mod plot;
 pub mod progress;
+pub mod relay;
 pub mod report;
 pub mod retained;
+pub mod scenarios;
+pub mod spread;
 pub mod stamp;
 pub mod suite;
 pub mod summary;
 pub mod swarm;
+pub mod switch;
 pub mod timeline;
 pub mod traffic;
 pub mod transport;

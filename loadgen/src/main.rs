@@ -5,11 +5,12 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use glommio::{LocalExecutorBuilder, Placement};
-use thrum_loadgen::command_line::CommandLine;
-use thrum_loadgen::output::Output;
+use thrum_loadgen::command_line::{Command, CommandLine, Scenario};
+use thrum_loadgen::output::{Destinations, Output};
 use thrum_loadgen::progress::Progress;
 use thrum_loadgen::summary::Summary;
 use thrum_loadgen::usage::Usage;
+use thrum_loadgen::{compare, relay};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -19,9 +20,15 @@ const NOT_KEPT: u8 = 1;
 const NOT_RUN: u8 = 3;
 
 fn main() -> ExitCode {
-    match measure(&CommandLine::parse()) {
-        Ok(summary) if summary.is_kept => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::from(NOT_KEPT),
+    let CommandLine { command, to } = CommandLine::parse();
+    let is_kept = match &command {
+        Command::Measure(scenario) => measure(scenario, &to).map(|summary| summary.is_kept),
+        Command::Compare(options) => compare::run(options, &to).map_err(io::Error::other),
+        Command::Relay(options) => relay::run(options).map(|()| true),
+    };
+    match is_kept {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(NOT_KEPT),
         Err(error) => {
             eprintln!("thrum-loadgen: the run could not be made: {error}");
             ExitCode::from(NOT_RUN)
@@ -29,8 +36,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn measure(command_line: &CommandLine) -> io::Result<Summary> {
-    let CommandLine { scenario, to } = command_line;
+fn measure(scenario: &Scenario, to: &Destinations) -> io::Result<Summary> {
     let load = scenario.load()?;
     if let Some(pid) = load.pid.filter(|&pid| Usage::of(pid).is_none()) {
         return Err(io::Error::other(format!("there is no process {pid} whose CPU and memory can be read")));

@@ -3,8 +3,10 @@
 use std::fs;
 use std::time::Duration;
 
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
 use nix::time::clock_getcpuclockid;
-use nix::unistd::Pid;
+use nix::unistd::{Pid, SysconfVar, sysconf};
 use thrum::server::HeapBytes;
 
 #[derive(Clone, Copy, Default, Debug)]
@@ -20,6 +22,13 @@ impl Usage {
         let clock = clock_getcpuclockid(Pid::from_raw(pid.try_into().ok()?)).ok()?;
         let cpu = clock.now().ok()?.into();
         Some(Self { cpu, resident_bytes: HeapBytes::of(pid)?.current })
+    }
+
+    /// CPU of the processes that this one started and waited for.
+    pub fn own_children_cpu() -> Duration {
+        let Ok(usage) = getrusage(UsageWho::RUSAGE_CHILDREN) else { return Duration::ZERO };
+        let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
+        Duration::from_micros(micros.unsigned_abs())
     }
 }
 
@@ -57,6 +66,21 @@ impl Spent {
     }
 }
 
+/// How long processes have run on a core, or it was given to another machine, since the machine started; without
+/// interrupts, which nobody can be charged with.
+pub fn core_busy(core: usize) -> Option<Duration> {
+    let ticks_per_sec = sysconf(SysconfVar::CLK_TCK).ok()??;
+    let ticks = busy_ticks(&fs::read_to_string("/proc/stat").ok()?, core)?;
+    Some(Duration::from_secs_f64(ticks as f64 / ticks_per_sec as f64))
+}
+
+fn busy_ticks(stat: &str, core: usize) -> Option<u64> {
+    let fields = stat.lines().find_map(|line| line.strip_prefix(&format!("cpu{core} ")))?;
+    let fields: Vec<u64> = fields.split_whitespace().map_while(|field| field.parse().ok()).collect();
+    // user, nice, system, and steal; between them are idle, iowait, irq, softirq. (proc(5))
+    [0, 1, 2, 7].into_iter().map(|field| fields.get(field)).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use std::thread;
@@ -72,6 +96,13 @@ mod tests {
         assert!(before.resident_bytes > 100_000);
         assert!(Spent::now().cpu > cpu + Duration::from_millis(5));
         assert!(Usage::of(0).is_none() && Usage::of(u32::MAX).is_none());
+        assert!(core_busy(0).is_some() && core_busy(usize::MAX).is_none());
+    }
+
+    #[test]
+    fn a_core_is_busy_with_processes_and_other_machines() {
+        let stat = "cpu  9 9 9 9 9 9 9 9 0 0\ncpu0 9 9 9 9 9 9 9 9 0 0\ncpu1 100 20 3 9999 99 99 99 4000 0 0\nintr 5\n";
+        assert_eq!((busy_ticks(stat, 1), busy_ticks(stat, 2)), (Some(4_123), None));
     }
 
     #[test]

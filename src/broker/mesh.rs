@@ -57,9 +57,9 @@ enum EntryBody {
 }
 
 impl PublishBatch {
-    /// A batch is full with so many bytes of bodies, or so many messages: what comes of them is to be sent in between.
-    const BODY_BYTES_MAX: usize = 16 * 1024;
-    const MESSAGES_MAX: usize = 256;
+    /// A batch is full with so many bytes of bodies, or so many messages: under 12 KiB, as a ring may hold a thousand.
+    const BODY_BYTES_MAX: usize = 4 * 1024;
+    const MESSAGES_MAX: usize = 64;
 
     pub(super) fn push(&mut self, draft: &mut Draft<'_>, token: Option<Token>) {
         let bytes = draft.body().bytes;

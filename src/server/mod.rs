@@ -32,5 +32,5 @@ pub use command_line::CommandLine;
 pub use config::{Config, ConfigError, Limits, ListenerConfig, LogConfig, LogFormat, LogLevel};
 pub use host::{HostError, HostLimits, raise_descriptor_limit};
 pub use log::{Log, log_event};
-pub use memory::HeapBytes;
+pub use memory::{HeapBytes, set_give_back};
 pub use run::run;

@@ -13,6 +13,7 @@ use super::config::Config;
 use super::connections::Connections;
 use super::doors::Doors;
 use super::gather::{Gather, REST};
+use super::memory::GiveBack;
 use super::parcel::Parcel;
 use super::report::Report;
 use super::stage::Stage;
@@ -100,6 +101,7 @@ pub(super) struct Shard {
     pub(super) written_packets: u64,
     pub(super) written_payload_bytes: u64,
     gather: Gather,
+    give_back: GiveBack,
     clock: Clock,
     last_tick: u64,
     /// Since when a tick is due that is put off.
@@ -144,6 +146,7 @@ impl Shard {
             written_packets: 0,
             written_payload_bytes: 0,
             gather: Gather::new(Instant::now()),
+            give_back: GiveBack::new(clock.now()),
             clock,
             last_tick: 0,
             tick_due: None,
@@ -207,7 +210,8 @@ impl Shard {
     /// How long nothing is due; none: until something comes.
     pub(super) fn sleep_time(&self, now: Timestamp) -> Option<Millis> {
         let report_due = self.report.as_ref().map(Report::due);
-        let ends = [self.lingering.next_end(), self.accept_again, self.stage.deadline(), report_due];
+        let give_back_due = self.give_back.due(self.connections.len());
+        let ends = [self.lingering.next_end(), self.accept_again, self.stage.deadline(), report_due, give_back_due];
         let due = ends.into_iter().flatten().map(|end| end - now);
         due.chain(self.core.next_timeout(now)).min()
     }
@@ -311,6 +315,7 @@ impl Shard {
         self.core.handle(now, Input::Tick, &mut self.effects);
         let expired = self.lingering.expire(now);
         self.doors.leave(expired);
+        self.give_back.do_if_due(now, self.connections.len());
     }
 
     /// True: there were some.

@@ -1,0 +1,195 @@
+//! The brokers that `compare` starts: two of its own accord, our relay, and those of a file of start commands.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+/// How a broker is started. `{port}` and `{dir}` stand for a free port and an empty folder, `{config}` for the path of
+/// the configuration.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Peer {
+    pub name: String,
+    pub command: Vec<String>,
+    /// Written to `{config}`, where it is not empty.
+    pub config: String,
+    pub config_name: String,
+    pub pid: Measured,
+}
+
+/// Whose CPU and memory are the broker's.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Measured {
+    /// The process that was started.
+    #[default]
+    Started,
+    /// Its only child: the command is a script, or something that watches over the broker.
+    Child,
+}
+
+/// Both brokers may have 1,000 messages under way to a client, as scenarios have a window of up to 512: Mosquitto cuts off
+/// who has more of QoS 2 under way to it than it may have itself (2.0.11), and its default of 20 makes its QoS 1 neither
+/// cheaper nor dearer. Neither drops what waits: 100 publishers with 64 messages under way each are more than the 1,000
+/// that both would keep for a subscriber, and what is dropped is not measured. Both send at once (TCP_NODELAY), keep
+/// nothing on disk, log errors only and have no more than one thread for messages.
+const MOSQUITTO: &str = "\
+listener {port} 127.0.0.1
+allow_anonymous true
+max_inflight_messages 1000
+max_queued_messages 0
+set_tcp_nodelay true
+persistence false
+connection_messages false
+log_dest stderr
+log_type error
+";
+
+const THRUM: &str = "\
+shards = 1
+[[listeners]]
+address = \"127.0.0.1:{port}\"
+[log]
+level = \"error\"
+[limits]
+inflight_max = 1000
+queue_messages_max = 4294967295
+queue_bytes_max = 4294967295
+";
+
+impl Peer {
+    fn new(name: &str, command: &[&str], config: &str) -> Self {
+        Self {
+            name: name.into(),
+            command: command.iter().map(|&part| part.into()).collect(),
+            config: config.into(),
+            config_name: "config".into(),
+            pid: Measured::Started,
+        }
+    }
+
+    /// Those that need no file. Programs are given by their paths; `own` is this one.
+    pub fn built_in(thrum: &Path, mosquitto: &Path, own: &Path) -> Vec<Self> {
+        let (thrum, mosquitto, own) = (thrum.to_string_lossy(), mosquitto.to_string_lossy(), own.to_string_lossy());
+        let relay =
+            |name, driver| Self::new(name, &[&own, "relay", "--listen", "127.0.0.1:{port}", "--driver", driver], "");
+        vec![
+            Self::new("mosquitto", &[&mosquitto, "-c", "{config}"], MOSQUITTO),
+            Self::new("thrum", &[&thrum, "-c", "{config}"], THRUM),
+            relay("relay", "epoll"),
+            relay("relay-doorbell", "doorbell"),
+            relay("relay-glommio", "glommio"),
+        ]
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    brokers: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    name: Spanned<String>,
+    command: Spanned<Vec<String>>,
+    #[serde(default)]
+    config: String,
+    #[serde(default = "config_name")]
+    config_name: String,
+    #[serde(default)]
+    pid: Measured,
+}
+
+fn config_name() -> String {
+    "config".into()
+}
+
+/// Brokers of a file, which errors call `file`.
+pub fn parse(file: &str, text: &str) -> Result<Vec<Peer>, String> {
+    let at = |offset: usize| 1 + text.bytes().take(offset).filter(|&byte| byte == b'\n').count();
+    let error = |offset: Option<usize>, what: &str| match offset {
+        Some(offset) => format!("{file}:{}: {what}", at(offset)),
+        None => format!("{file}: {what}"),
+    };
+    let syntax = |fault: toml::de::Error| error(fault.span().map(|span| span.start), fault.message());
+    let table = toml::Deserializer::parse(text).map_err(syntax)?;
+    let entries: File = serde_path_to_error::deserialize(table).map_err(|fault| {
+        // What Spanned is made of is nobody's key.
+        let path = fault.path().to_string().replace(".$__serde_spanned_private_value", "");
+        let fault = fault.into_inner();
+        error(fault.span().map(|span| span.start), &format!("{path}: {}", fault.message()))
+    })?;
+    let mut peers: Vec<Peer> = Vec::new();
+    for (index, entry) in entries.brokers.into_iter().enumerate() {
+        let Entry { name, command, config, config_name, pid } = entry;
+        let wrong = |span: std::ops::Range<usize>, key: &str, what: &str| {
+            Err(error(Some(span.start), &format!("brokers[{index}].{key}: {what}")))
+        };
+        if name.get_ref().is_empty() || peers.iter().any(|peer| peer.name == *name.get_ref()) {
+            return wrong(name.span(), "name", "a name of its own is needed");
+        }
+        if command.get_ref().is_empty() {
+            return wrong(command.span(), "command", "a program is needed");
+        }
+        if !command.get_ref().iter().chain([&config]).any(|text| text.contains("{port}")) {
+            return wrong(command.span(), "command", "neither it nor the configuration says {port}");
+        }
+        let (name, command) = (name.into_inner(), command.into_inner());
+        peers.push(Peer { name, command, config, config_name, pid });
+    }
+    Ok(peers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        parse("peers.toml", text).unwrap_err()
+    }
+
+    #[test]
+    fn brokers_are_read_with_their_defaults() {
+        let text = "[[brokers]]\nname = 'a'\ncommand = ['a', '{port}']\n[[brokers]]\nname = 'b'\ncommand = ['b']\n\
+                    config = 'port {port}'\nconfig_name = 'b.conf'\npid = 'child'\n";
+        let first = Peer::new("a", &["a", "{port}"], "");
+        let second =
+            Peer { config_name: "b.conf".into(), pid: Measured::Child, ..Peer::new("b", &["b"], "port {port}") };
+        assert_eq!(parse("peers.toml", text), Ok(vec![first, second]));
+        assert_eq!(parse("peers.toml", ""), Ok(vec![]));
+    }
+
+    #[test]
+    fn the_sample_file_is_right() {
+        assert!(parse("peers.toml", include_str!("../peers.toml")).expect("a right file").len() >= 2);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_line_and_key() {
+        for (text, told) in [
+            ("[[brokers]]\nname = 'a'\ncomand = []", "3: brokers[0].comand: unknown field `comand`"),
+            ("[[brokers]]\nname = 'a'\n", "1: brokers[0]: missing field `command`"),
+            ("[[brokers]]\nname = 'a'\ncommand = [\n'a',\n5]", "5: brokers[0].command[1]: invalid type: integer `5`"),
+            (
+                "[[brokers]]\nname = 'a'\ncommand = ['{port}']\npid = 'both'",
+                "4: brokers[0].pid: unknown variant `both`, expected `started` or `child`",
+            ),
+            ("\n[brokers", "2: "),
+            ("[[brokers]]\nname = ''\ncommand = ['{port}']", "2: brokers[0].name: a name of its own is needed"),
+            (
+                "[[brokers]]\nname = 'a'\ncommand = ['{port}']\n[[brokers]]\nname = 'a'\ncommand = ['{port}']",
+                "5: brokers[1].name: a name of its own is needed",
+            ),
+            ("[[brokers]]\nname = 'a'\ncommand = []", "3: brokers[0].command: a program is needed"),
+            (
+                "[[brokers]]\nname = 'a'\ncommand = ['a']",
+                "3: brokers[0].command: neither it nor the configuration says {port}",
+            ),
+        ] {
+            assert!(error(text).starts_with(&format!("peers.toml:{told}")), "{text}: {}", error(text));
+        }
+    }
+}
