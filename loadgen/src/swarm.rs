@@ -39,9 +39,8 @@ const KEPT_BUFFER_BYTES_MAX: usize = 256 * 1024;
 
 /// Of one address, when most of its ports are taken, the kernel looks for a free one for longer than everything else
 /// takes (19,000 connections from one address: 280 us each; from five: 40 us). So to a broker on this machine the next
-/// address is used after so many.
-const OPENED_PER_SOURCE: usize = 4_000;
-const LOOPBACK_SOURCES: usize = 50;
+/// address is used where so many are open.
+const OPEN_PER_SOURCE: usize = 4_000;
 
 /// A client that has been silent for three quarters of its keep alive sends a ping; all are looked at once in an eighth
 /// of it, so that it does so in time.
@@ -112,7 +111,8 @@ pub struct Swarm {
     clock: Instant,
     /// Connections opened, ever.
     opened: usize,
-    /// Connections without CONNACK.
+    /// Connections that there are, and those of them without CONNACK.
+    open: usize,
     connecting: usize,
     ready: usize,
     /// Clients whose connection is the broker's to close.
@@ -148,6 +148,7 @@ impl Swarm {
             wire: OutputBuffer::default(),
             clock: Instant::now(),
             opened: 0,
+            open: 0,
             connecting: 0,
             ready: 0,
             leaving: 0,
@@ -252,6 +253,7 @@ impl Swarm {
         (member.opened_at, member.connection) = (opened_at, Some(connection));
         member.client.connect(&mut member.out.bytes);
         self.opened += 1;
+        self.open += 1;
         self.connecting += 1;
         self.mark(number);
         Ok(())
@@ -263,7 +265,7 @@ impl Swarm {
         if !sources.is_empty() {
             return Some(sources[self.opened % sources.len()]);
         }
-        let nth = (self.opened / OPENED_PER_SOURCE % LOOPBACK_SOURCES) as u32;
+        let nth = (self.open / OPEN_PER_SOURCE) as u32;
         let is_loopback = broker.is_ipv4() && broker.is_loopback();
         (is_loopback && nth > 0).then(|| Ipv4Addr::from(u32::from(Ipv4Addr::LOCALHOST) + nth))
     }
@@ -359,11 +361,13 @@ impl Swarm {
     /// Of a client that has no connection any more, and was in this phase.
     fn forget(&mut self, number: u32, phase: Phase) {
         match phase {
+            Phase::Closed => return,
             Phase::Connecting => self.connecting -= 1,
             Phase::Ready => self.ready -= 1,
             Phase::Leaving => self.leaving -= 1,
-            Phase::Subscribing | Phase::Closed => {}
+            Phase::Subscribing => {}
         }
+        self.open -= 1;
         let member = &mut self.members[number as usize];
         member.client.close();
         (member.connection, member.transport) = (None, None);
@@ -494,7 +498,7 @@ impl Swarm {
         let Self { members, connecting, ready, connects, connect_latency, keep_alive_secs, .. } = self;
         let Member { client, out, unread, opened_at, .. } = &mut members[number as usize];
         let bytes = input.unwrap_or(&unread.bytes);
-        let taken = client.receive(bytes, &mut out.bytes, |happening| match happening {
+        let taken = client.receive(bytes, &mut out.bytes, &mut |happening| match happening {
             Happening::Message(publish) => handler.on_message(number, publish, now),
             Happening::Acknowledged => handler.on_acknowledged(number),
             Happening::Pinged => handler.on_pinged(number),

@@ -157,7 +157,7 @@ impl<'a> Traffic<'a> {
         let clients = self.swarm.len();
         self.swarm.open_all(&mut self.account, |swarm| watch(Stage::Connecting { ready: swarm.ready(), clients }))?;
         match self.account.failures.first() {
-            Some(failure) if self.swarm.ready() == 0 => Err(io::Error::other(failure.clone())),
+            Some(failure) if self.swarm.connects() == 0 => Err(io::Error::other(failure.clone())),
             _ => Ok(Duration::from_nanos(self.swarm.now() - began)),
         }
     }

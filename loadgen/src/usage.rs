@@ -30,11 +30,6 @@ impl Usage {
         let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
         Duration::from_micros(micros.unsigned_abs())
     }
-
-    /// Of this process.
-    pub fn own() -> Self {
-        Self::of(std::process::id()).unwrap_or_default()
-    }
 }
 
 /// What the generator has taken of the machine.
