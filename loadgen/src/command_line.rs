@@ -224,7 +224,8 @@ pub struct RunOptions {
     /// Before the measurement; what comes meanwhile is checked, and left out of the figures
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = amount)]
     pub warm_up: f64,
-    /// Never sleep: the generator is not late to wake, which short latencies need, and keeps its core busy
+    /// Never sleep, also where all windows are full or nothing is due for milliseconds: shorter latencies, and a core that
+    /// is always busy
     #[arg(long)]
     pub spin: bool,
     /// Process of the broker, whose CPU and memory are then told

@@ -26,6 +26,9 @@ pub const QUIET: Duration = Duration::from_secs(2);
 /// What a message may be late without counting as late.
 const LATE_NANOS: u64 = 1_000_000;
 
+/// What a timer may be late (1 ms where the kernel has no better ones): who waits for what is due sleeps only until then.
+const TIMER_NANOS: u64 = 1_500_000;
+
 /// Of so many filters for each client, the connections weigh nothing.
 const FILTERS_PER_CLIENT_MIN: u64 = 100;
 
@@ -48,7 +51,7 @@ pub struct Load {
     pub rate: f64,
     pub warm_up: Duration,
     pub duration: Duration,
-    /// Never sleeps, and so is not late to wake.
+    /// Never sleeps, and so is not late to wake; otherwise it does when nothing is due for a while.
     pub spins: bool,
     /// Of payloads, and of the choice among a publisher's topics.
     pub seed: u64,
@@ -208,7 +211,7 @@ impl<'a> Traffic<'a> {
             let timeout = self.churn(if self.load.spins { Duration::ZERO } else { timeout });
             let happened = self.swarm.turn(Some(timeout), &mut self.account);
             let after = self.swarm.now();
-            if self.load.spins && !happened && self.account.sent == sent {
+            if timeout.is_zero() && !happened && self.account.sent == sent {
                 self.idle += after - now;
             }
             now = after;
@@ -272,7 +275,7 @@ impl<'a> Traffic<'a> {
         loop {
             let due = began + (self.scheduled as f64 * nanos_each) as u64;
             if due > now {
-                return Duration::from_nanos(due - now).min(Duration::from_millis(10));
+                return Duration::from_nanos((due - now).saturating_sub(TIMER_NANOS)).min(Duration::from_millis(10));
             }
             self.scheduled += 1;
             self.late += u64::from(now - due > LATE_NANOS);
