@@ -91,7 +91,7 @@ mod tests {
         give_back.do_if_due(Timestamp(10), 3_200);
         let next = Timestamp(10) + GiveBack::PAUSE;
         assert_eq!([3_263, 3_264, 3_137, 3_136].map(|now| give_back.due(now)), [None, Some(next), None, Some(next)]);
-        give_back.do_if_due(next - Millis(1), 0);
+        give_back.do_if_due(Timestamp(next.0 - 1), 0);
         assert_eq!(give_back.due(0), Some(next));
         give_back.do_if_due(next, 0);
         assert_eq!(give_back.due(0), None);

@@ -152,20 +152,26 @@ impl Bitmap {
         self.words[word] & bit != 0
     }
 
+    // Branches where `len += usize::from(is_new)` would do: rustc 1.95 leaves such an addition out, from opt-level 2 on,
+    // where a caller branches on `is_new` and then looks at `len`.
     fn insert(&mut self, id: PacketId) -> bool {
         let (word, bit) = Self::place(id);
-        let new = self.words[word] & bit == 0;
+        if self.words[word] & bit != 0 {
+            return false;
+        }
         self.words[word] |= bit;
-        self.len += usize::from(new);
-        new
+        self.len += 1;
+        true
     }
 
     fn remove(&mut self, id: PacketId) -> bool {
         let (word, bit) = Self::place(id);
-        let known = self.words[word] & bit != 0;
+        if self.words[word] & bit == 0 {
+            return false;
+        }
         self.words[word] &= !bit;
-        self.len -= usize::from(known);
-        known
+        self.len -= 1;
+        true
     }
 }
 
