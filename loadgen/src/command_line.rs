@@ -70,7 +70,7 @@ pub enum Scenario {
     },
     /// What a site looks like: pairs of every QoS, groups, workers, retained states, and clients that come and go
     Mixed {
-        /// How many times 235 clients
+        /// How many times about 178 clients, 10 of which come and go
         #[arg(long, default_value_t = 1)]
         scale: usize,
         #[command(flatten)]

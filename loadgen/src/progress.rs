@@ -76,11 +76,7 @@ impl Progress {
                 leave(&counts.received, received);
                 counts.is_publishing.store(true, Ordering::Relaxed);
             }
-            Stage::Holding { ready, clients } => {
-                leave(&counts.ready, ready as u64);
-                leave(&counts.clients, clients as u64);
-            }
-            Stage::Churning { completed } => leave(&counts.ready, completed),
+            Stage::Holding { .. } | Stage::Churning { .. } => counts.is_publishing.store(true, Ordering::Relaxed),
         }
     }
 }
