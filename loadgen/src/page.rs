@@ -265,7 +265,9 @@ mod tests {
 
     #[test]
     fn several_runs_are_side_by_side_first() {
-        let broken = summary(|outcome| outcome.messages.faults = Faults { lost: 3, ..Faults::default() });
+        let broken = summary(|outcome| {
+            (outcome.messages.faults, outcome.messages.broken) = (Faults { lost: 3, ..Faults::default() }, 3);
+        });
         let runs = vec![summary(|_| {}), broken];
         let html = page(&runs);
         assert_self_contained(&html);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::engine::Stage;
+use crate::traffic::Stage;
 use crate::units::{count, short};
 
 /// Seldom enough to cost nothing where the thread shares a core with the run.
@@ -76,6 +76,7 @@ impl Progress {
                 leave(&counts.received, received);
                 counts.is_publishing.store(true, Ordering::Relaxed);
             }
+            Stage::Holding { .. } | Stage::Churning { .. } => counts.is_publishing.store(true, Ordering::Relaxed),
         }
     }
 }

@@ -95,7 +95,8 @@ pub fn rows(summary: &Summary) -> Vec<(&'static str, String)> {
 pub fn latencies(summary: &Summary) -> Vec<(&'static str, Percentiles)> {
     let messages = summary.latency_micros.map(|latency| ("latency", latency));
     let connects = summary.connect_micros.filter(|_| tells_connects(summary)).map(|latency| ("connecting", latency));
-    messages.into_iter().chain(connects).collect()
+    let fetches = summary.fetch_micros.map(|fetches| ("fetching all", fetches));
+    messages.into_iter().chain(fetches).chain(connects).collect()
 }
 
 /// What the figures do not say by themselves.
@@ -163,7 +164,8 @@ fn connects(summary: &Summary) -> String {
 /// In microseconds, whatever their number, so that runs can be compared by eye.
 fn broker_cpu(broker: BrokerFigures) -> Option<String> {
     let each = |micros: Option<f64>, of: &str| micros.map(|micros| format!("{} us a {of}", digits(micros)));
-    let parts: Vec<_> = [each(broker.micros_per_message, "message"), each(broker.micros_per_connect, "connect")]
+    let held = broker.holding_busy.map(|share| format!("{} % of a core to hold them", digits(share * 100.0)));
+    let parts: Vec<_> = [each(broker.micros_per_message, "message"), each(broker.micros_per_connect, "connect"), held]
         .into_iter()
         .flatten()
         .collect();
@@ -172,8 +174,16 @@ fn broker_cpu(broker: BrokerFigures) -> Option<String> {
 
 fn broker_memory(broker: BrokerFigures) -> Option<String> {
     let all = bytes(broker.connecting_bytes as f64);
-    let each = broker.bytes_per_connection.map(|each| count(each.round() as u64));
-    each.map(|each| format!("{each} bytes a connection ({all} in all)"))
+    let each = |bytes: Option<f64>| bytes.map(|each| count(each.round() as u64));
+    let parts: Vec<_> = [
+        each(broker.bytes_per_connection).map(|each| format!("{each} bytes a connection ({all} in all)")),
+        each(broker.bytes_per_subscription).map(|each| format!("{each} bytes a subscription")),
+        each(broker.bytes_per_retained).map(|each| format!("{each} bytes a retained message")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 /// Of a generator that spins, how late it was; of one that waits, how busy.
@@ -252,7 +262,7 @@ p2p, 500 pairs: MQTT 5, 50 clients
     #[test]
     fn what_the_broker_broke_and_where_the_run_failed_is_told_last() {
         let table = table(|outcome| {
-            outcome.messages.faults = Faults { lost: 24, ..Faults::default() };
+            (outcome.messages.faults, outcome.messages.broken) = (Faults { lost: 24, ..Faults::default() }, 24);
             outcome.failures = (1..=5).map(|client| format!("client {client} went")).collect();
         });
         assert!(table.contains("lost 24 (0.0024 %), duplicated 0"), "{table}");

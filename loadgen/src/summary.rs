@@ -4,17 +4,19 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
-use thrum::mqtt::{QoS, Version};
+use thrum::mqtt::Version;
 
-use crate::ledger::Faults;
 use crate::outcome::{Outcome, Sample};
 use crate::stamp::STAMP_BYTES;
+use crate::usage::Spent;
 
 /// A generator that was busy for so much of the time, or late with so many of its messages, was the limit, or may have
 /// been.
 const BUSY_SHARE: f64 = 0.9;
 const LATE_SHARE: f64 = 0.01;
 
+/// A generator whose own lateness is so much of the median latency has measured itself.
+const LATENESS_SHARE: f64 = 0.2;
 /// Points of a latency curve for each tenth of the messages that is left: 90 %, 99 %, 99.9 %.
 const CURVE_POINTS_PER_DECADE: i32 = 10;
 
@@ -44,6 +46,11 @@ pub struct Summary {
     pub messages_per_sec: f64,
     /// From when a message was to be sent to when it came; of those that came after the warm-up.
     pub latency_micros: Option<Percentiles>,
+    /// From SUBSCRIBE to the last of all retained messages.
+    #[serde(default)]
+    pub fetch_micros: Option<Percentiles>,
+    #[serde(default)]
+    pub fetches: u64,
     #[serde(default)]
     pub latency_count: u64,
     /// The whole of it: shares of the messages from 0 to 1, and the microseconds that they took at most.
@@ -82,8 +89,16 @@ pub struct BrokerFigures {
     /// Of its processor, for a delivery.
     pub micros_per_message: Option<f64>,
     pub micros_per_connect: Option<f64>,
-    /// Nothing is known where its memory did not grow: what connections before these freed was used again.
+    /// With its subscriptions. Of these bytes nothing is known where the memory did not grow: what was freed before was
+    /// used again.
     pub bytes_per_connection: Option<f64>,
+    #[serde(default)]
+    pub bytes_per_subscription: Option<f64>,
+    #[serde(default)]
+    pub bytes_per_retained: Option<f64>,
+    /// Share of a core that it used while connections were held.
+    #[serde(default)]
+    pub holding_busy: Option<f64>,
     /// What its memory grew by while all of them connected: kernels count it in pages, allocators in larger parts.
     #[serde(default)]
     pub connecting_bytes: u64,
@@ -107,6 +122,8 @@ impl Summary {
         let Outcome { connects, messages, cost, span, .. } = outcome;
         let faults = &messages.faults;
         let each = |total: f64, count: u64| (count > 0).then(|| total / count as f64);
+        let grown = |bytes: u64, count: u64| each(bytes as f64, count).filter(|_| bytes > 0);
+        let spent = |cpu: Duration, count: u64| each(cpu.as_secs_f64() * 1e6, count).filter(|_| !cpu.is_zero());
         Self {
             scenario: outcome.name.clone(),
             protocol: match outcome.version {
@@ -129,9 +146,11 @@ impl Summary {
             duplicated: faults.duplicated,
             out_of_order: faults.out_of_order,
             wrong_payload: faults.wrong_payload,
-            broken: broken(outcome),
+            broken: messages.broken,
             messages_per_sec: rate(messages.received_in_span, span.as_secs_f64()),
             latency_micros: Percentiles::of(&messages.latency),
+            fetch_micros: Percentiles::of(&outcome.fetches),
+            fetches: outcome.fetches.len(),
             latency_count: messages.latency.len(),
             latency_curve: curve(&messages.latency),
             is_paced: messages.is_paced,
@@ -140,13 +159,15 @@ impl Summary {
             generator_waited: share(cost.generator_waited, *span),
             own_limit: own_limit(outcome),
             broker: cost.broker.map(|broker| BrokerFigures {
-                micros_per_message: each(broker.messages_cpu.as_secs_f64() * 1e6, messages.received),
-                micros_per_connect: each(broker.connecting_cpu.as_secs_f64() * 1e6, connects.count),
-                bytes_per_connection: each(broker.connecting_bytes as f64, outcome.clients as u64)
-                    .filter(|_| broker.connecting_bytes > 0),
+                micros_per_message: spent(broker.messages_cpu, messages.received),
+                micros_per_connect: spent(broker.connecting_cpu, connects.count),
+                bytes_per_connection: grown(broker.connecting_bytes, outcome.clients as u64),
+                bytes_per_subscription: grown(broker.subscribing_bytes, outcome.subscriptions),
+                bytes_per_retained: grown(broker.retained_bytes, outcome.retained),
+                holding_busy: Some(share(broker.holding_cpu, *span)).filter(|share| *share > 0.0),
                 connecting_bytes: broker.connecting_bytes,
             }),
-            is_kept: broken(outcome) == 0 && outcome.failures.is_empty(),
+            is_kept: messages.broken == 0 && outcome.failures.is_empty(),
             failures: outcome.failures.clone(),
             samples: outcome.samples.iter().map(Point::of).collect(),
         }
@@ -207,33 +228,44 @@ fn share(part: Duration, whole: Duration) -> f64 {
     if whole > Duration::ZERO { part.as_secs_f64() / whole.as_secs_f64() } else { 0.0 }
 }
 
-/// A generator that sends at a rate spins, and is always busy; that it was late shows that it did not keep up.
+/// A generator that sends at a rate may spin, or be busy and yet in time; that it was late shows that it did not keep up.
 fn own_limit(outcome: &Outcome) -> Option<String> {
     let Outcome { messages, cost, span, .. } = outcome;
     if messages.is_paced {
         let late = messages.late as f64 / messages.sent.max(1) as f64;
-        return (late > LATE_SHARE)
-            .then(|| format!("the generator sent {:.1} % of its messages more than 1 ms late", late * 100.0));
+        if late > LATE_SHARE {
+            return Some(format!("the generator sent {:.1} % of its messages more than 1 ms late", late * 100.0));
+        }
+        let lateness = messages.lateness.as_nanos() as f64;
+        return (lateness > messages.latency.value_at_quantile(0.5) as f64 * LATENESS_SHARE).then(|| {
+            format!(
+                "the generator was {:.0} us late on the average, which is in the latencies (see --spin)",
+                lateness / 1e3
+            )
+        });
     }
-    let (busy, waited) = (share(cost.generator_cpu, *span), share(cost.generator_waited, *span));
+    // Where there are messages, nobody looks at how fast their clients connected.
+    let connecting = (messages.due == 0).then(|| {
+        let Spent { cpu, waited } = cost.generator_connecting;
+        busy(cpu, waited, outcome.connects.span, "time it took to connect")
+    });
+    busy(cost.generator_cpu, cost.generator_waited, *span, "time").or(connecting.flatten())
+}
+
+/// Whether it was busy for nearly all of it, in words.
+fn busy(cpu: Duration, waited: Duration, span: Duration, of: &str) -> Option<String> {
+    let (busy, waited) = (share(cpu, span), share(waited, span));
     let words = match waited {
         ..0.01 => String::new(),
         _ => format!(", and waited for a core that others had for {:.0} %", waited * 100.0),
     };
-    (busy + waited > BUSY_SHARE).then(|| format!("the generator was busy for {:.0} % of the time{words}", busy * 100.0))
-}
-
-/// Nothing may be lost above QoS 0, nothing come twice but at QoS 1, and all of it comes in order and as it was sent.
-fn broken(outcome: &Outcome) -> u64 {
-    let Faults { lost, duplicated, out_of_order, wrong_payload } = outcome.messages.faults;
-    let lost = if outcome.qos == QoS::AtMostOnce { 0 } else { lost };
-    let duplicated = if outcome.qos == QoS::AtLeastOnce { 0 } else { duplicated };
-    lost + duplicated + out_of_order + wrong_payload
+    (busy + waited > BUSY_SHARE).then(|| format!("the generator was busy for {:.0} % of the {of}{words}", busy * 100.0))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::Faults;
     use crate::outcome::{BrokerCost, Connects, Cost, Messages, histogram};
 
     /// A change to the example, and what came of it.
@@ -332,8 +364,17 @@ mod tests {
             let connects = Connects { count: 0, span: Duration::ZERO, latency: histogram() };
             let (latency, faults) = (histogram(), Faults::default());
             let (sent, received, due, received_in_span, late) = (0, 0, 0, 0, 0);
-            outcome.messages =
-                Messages { sent, received, due, received_in_span, faults, latency, is_paced: true, late };
+            outcome.messages = Messages {
+                sent,
+                received,
+                due,
+                received_in_span,
+                faults,
+                latency,
+                is_paced: true,
+                late,
+                ..outcome.messages
+            };
             (outcome.connects, outcome.clients, outcome.span) = (connects, 0, Duration::ZERO);
             outcome.samples[0].span = Duration::ZERO;
         });
@@ -364,7 +405,7 @@ mod tests {
     fn a_generator_without_an_idle_moment_is_the_limit_of_a_closed_loop() {
         let limit = |busy_secs, waited_secs| {
             let (generator_cpu, generator_waited) = (Duration::from_secs(busy_secs), Duration::from_secs(waited_secs));
-            summary(|outcome| outcome.cost = Cost { generator_cpu, generator_waited, broker: None }).own_limit
+            summary(|outcome| outcome.cost = Cost { generator_cpu, generator_waited, ..Cost::default() }).own_limit
         };
         assert_eq!((limit(9, 0), limit(4, 5)), (None, None));
         assert_eq!(limit(10, 0).as_deref(), Some("the generator was busy for 100 % of the time"));
@@ -387,38 +428,28 @@ mod tests {
     }
 
     #[test]
-    fn each_fault_breaks_what_each_qos_promises_or_does_not() {
-        let none = Faults::default();
-        let faults = [
-            (none, [true, true, true]),
-            (Faults { lost: 1, ..none }, [true, false, false]),
-            (Faults { duplicated: 1, ..none }, [false, true, false]),
-            (Faults { out_of_order: 1, ..none }, [false, false, false]),
-            (Faults { wrong_payload: 1, ..none }, [false, false, false]),
-        ];
-        for (faults, expected) in faults {
-            let kept = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce].map(|qos| {
-                let summary = summary(|outcome| (outcome.qos, outcome.messages.faults) = (qos, faults));
-                assert_eq!(summary.is_kept, summary.broken == 0);
-                summary.is_kept
-            });
-            assert_eq!(kept, expected, "{faults:?}");
-        }
-    }
-
-    #[test]
     fn a_failure_is_no_breach_of_the_qos_and_yet_nothing_kept() {
         let failed = summary(|outcome| outcome.failures.push("the broker closed a connection".into()));
         assert_eq!((failed.is_kept, failed.broken), (false, 0));
     }
 
     #[test]
-    fn all_faults_that_break_the_qos_are_counted() {
-        let broken = summary(|outcome| {
-            outcome.qos = QoS::AtLeastOnce;
-            outcome.messages.faults = Faults { lost: 3, duplicated: 20, out_of_order: 4, wrong_payload: 1 };
-        });
-        assert_eq!(broken.broken, 8);
+    fn what_breaks_the_qos_is_told_and_nothing_kept() {
+        let broken = summary(|outcome| outcome.messages.broken = 8);
+        assert_eq!((broken.broken, broken.is_kept), (8, false));
+    }
+
+    #[test]
+    fn a_generator_that_was_late_by_much_of_the_latency_has_measured_itself() {
+        let limit = |lateness| {
+            summary(|outcome| {
+                (outcome.messages.is_paced, outcome.messages.lateness) = (true, Duration::from_micros(lateness));
+            })
+            .own_limit
+        };
+        assert_eq!(limit(80), None);
+        let words = "the generator was 100 us late on the average, which is in the latencies (see --spin)";
+        assert_eq!(limit(100).as_deref(), Some(words));
     }
 
     #[test]

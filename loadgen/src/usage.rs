@@ -30,20 +30,40 @@ impl Usage {
         let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
         Duration::from_micros(micros.unsigned_abs())
     }
-
-    /// Of this process.
-    pub fn own() -> Self {
-        Self::of(std::process::id()).unwrap_or_default()
-    }
 }
 
-/// How long this thread could have run and had no core.
-pub fn own_wait() -> Duration {
-    // Nanoseconds on a core, nanoseconds waiting for one, and how often it had one.
-    let wait = fs::read_to_string("/proc/thread-self/schedstat")
-        .ok()
-        .and_then(|times| times.split_whitespace().nth(1)?.parse().ok());
-    Duration::from_nanos(wait.unwrap_or_default())
+/// What the generator has taken of the machine.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Spent {
+    /// Of this process, in user and system mode.
+    pub cpu: Duration,
+    /// How long this thread could have run and had no core.
+    pub waited: Duration,
+}
+
+impl Spent {
+    pub fn now() -> Self {
+        let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        // Nanoseconds on a core, nanoseconds waiting for one, and how often it had one.
+        let waited = fs::read_to_string("/proc/thread-self/schedstat")
+            .ok()
+            .and_then(|times| times.split_whitespace().nth(1)?.parse().ok());
+        Self {
+            cpu: Duration::new(cpu.tv_sec as u64, cpu.tv_nsec as u32),
+            waited: Duration::from_nanos(waited.unwrap_or_default()),
+        }
+    }
+
+    /// Since this was what it had taken.
+    pub fn elapsed(&self) -> Self {
+        let now = Self::now();
+        Self { cpu: now.cpu.saturating_sub(self.cpu), waited: now.waited.saturating_sub(self.waited) }
+    }
+
+    /// Without what it spent on asking in vain.
+    pub fn without_idle(self, idle_nanos: u64) -> Self {
+        Self { cpu: self.cpu.saturating_sub(Duration::from_nanos(idle_nanos)), ..self }
+    }
 }
 
 /// How long processes have run on a core, or it was given to another machine, since the machine started; without
@@ -70,9 +90,11 @@ mod tests {
 
     #[test]
     fn this_process_uses_time_and_memory_and_no_process_none() {
-        let before = Usage::own();
-        while Usage::own().cpu < before.cpu + Duration::from_millis(20) {}
+        let own = || Usage::of(std::process::id()).expect("this process");
+        let (before, cpu) = (own(), Spent::now().cpu);
+        while own().cpu < before.cpu + Duration::from_millis(20) {}
         assert!(before.resident_bytes > 100_000);
+        assert!(Spent::now().cpu > cpu + Duration::from_millis(5));
         assert!(Usage::of(0).is_none() && Usage::of(u32::MAX).is_none());
         assert!(core_busy(0).is_some() && core_busy(usize::MAX).is_none());
     }
@@ -88,10 +110,10 @@ mod tests {
         let core = core_affinity::get_core_ids().expect("cores")[0];
         let has_no_core = || {
             core_affinity::set_for_current(core);
-            let before = own_wait();
+            let before = Spent::now();
             let until = Instant::now() + Duration::from_millis(200);
             while Instant::now() < until {}
-            own_wait() - before
+            before.elapsed().waited
         };
         let waits = thread::scope(|scope| {
             [scope.spawn(has_no_core), scope.spawn(has_no_core)].map(|thread| thread.join().expect("no panic"))

@@ -48,7 +48,8 @@ fn lose(mut client: TcpStream) -> std::io::Result<()> {
                 let id = 2 + usize::from(body[1]);
                 client.write_all(&[0x40, 2, body[id], body[id + 1]])?;
             }
-            8 => client.write_all(&[0x90, 3, body[0], body[1], 1])?,
+            // The QoS that is asked for comes last.
+            8 => client.write_all(&[0x90, 3, body[0], body[1], body[body.len() - 1]])?,
             _ => {}
         }
     }
@@ -132,7 +133,7 @@ fn a_run_that_cannot_be_made_says_why_and_is_neither_a_loss_nor_a_wrong_command_
     let runs = [
         (unwritable, 3, "could not be made: /nowhere/page.html: No such file"),
         (no_process, 3, "could not be made: there is no process 4194305"),
-        (no_broker, 3, "could not be made: Connection refused"),
+        (no_broker, 3, "could not be made: no connection to the broker: Connection refused"),
         (wrong, 2, "invalid value '3' for '--qos"),
     ];
     for (Output { status, stdout, stderr }, code, words) in runs {

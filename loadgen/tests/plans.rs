@@ -6,10 +6,11 @@ use std::time::Duration;
 use thrum::access::Open;
 use thrum::mqtt::{QoS, Version};
 use thrum::server::{Broker, Config, ListenerConfig};
-use thrum_loadgen::engine::{Load, run};
+use thrum_loadgen::access::Access;
 use thrum_loadgen::ledger::Faults;
 use thrum_loadgen::outcome::Outcome;
 use thrum_loadgen::plan::Plan;
+use thrum_loadgen::traffic::{Load, run};
 
 fn start() -> Broker {
     let listeners = vec![ListenerConfig { address: (Ipv4Addr::LOCALHOST, 0).into() }];
@@ -22,8 +23,7 @@ fn start() -> Broker {
 
 fn load(broker: &Broker, qos: QoS) -> Load {
     Load {
-        broker: broker.addresses()[0],
-        version: Version::V5,
+        access: Access::plain(broker.addresses()[0], Version::V5),
         qos,
         payload_bytes: 20,
         window: 32,
@@ -31,8 +31,8 @@ fn load(broker: &Broker, qos: QoS) -> Load {
         rate: 0.0,
         warm_up: Duration::from_millis(20),
         duration: Duration::from_millis(100),
-        keep_alive_secs: 60,
-        ramp: 0.0,
+        spins: false,
+        seed: 1,
         pid: None,
     }
 }
@@ -43,6 +43,8 @@ fn assert_whole(outcome: &Outcome, clients: usize) {
     assert_eq!(messages.received, messages.due);
     assert_eq!(outcome.clients, clients);
     assert!(messages.sent > 0 && messages.due >= messages.sent && messages.received_in_span > 0);
+    assert!(outcome.samples.iter().map(|sample| sample.received).sum::<u64>() == messages.received_in_span);
+    assert_eq!(outcome.connects.latency.len(), clients as u64);
     assert!(messages.latency.len() <= messages.received && messages.latency.min() > 0);
 }
 
@@ -56,11 +58,35 @@ fn every_plan_comes_through_whole_at_each_qos() {
             (Plan::fan_out(2, 7), 9),
             (Plan::shared(3, 2, 4), 11),
             (Plan::wild(2, 3, 1_000), 5),
+            (Plan::every_qos(9), 18),
         ];
         for (plan, clients) in plans {
             assert_whole(&run(&plan, &load(&broker, qos), |_| {}).expect("a run"), clients);
         }
     }
+    broker.stop().expect("a drain");
+}
+
+/// Longer than what is read at once.
+#[test]
+fn long_payloads_come_through_whole() {
+    let broker = start();
+    for payload_bytes in [100_000, 1_000_000] {
+        let load = Load { payload_bytes, window: 4, ..load(&broker, QoS::AtLeastOnce) };
+        assert_whole(&run(&Plan::fan_out(2, 3), &load, |_| {}).expect("a run"), 5);
+    }
+    broker.stop().expect("a drain");
+}
+
+#[test]
+fn clients_come_from_the_addresses_that_are_given() {
+    let broker = start();
+    let mut load = load(&broker, QoS::AtMostOnce);
+    load.access.sources = vec![Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3)];
+    assert_whole(&run(&Plan::pairs(3), &load, |_| {}).expect("a run"), 6);
+    load.access.sources = vec![Ipv4Addr::new(192, 0, 2, 1)];
+    let error = run(&Plan::pairs(3), &load, |_| {}).expect_err("not an address of this machine");
+    assert!(error.to_string().contains("--source"), "{error}");
     broker.stop().expect("a drain");
 }
 
@@ -81,5 +107,6 @@ fn a_broker_that_is_not_there_is_an_error() {
     let broker = start();
     let load = load(&broker, QoS::AtMostOnce);
     broker.stop().expect("a drain");
-    assert!(run(&Plan::pairs(1), &load, |_| {}).is_err());
+    let error = run(&Plan::pairs(1), &load, |_| {}).expect_err("nobody listens");
+    assert!(error.to_string().contains("refused"), "{error}");
 }
