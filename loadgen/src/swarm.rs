@@ -538,6 +538,12 @@ impl Swarm {
         }
     }
 
+    /// Sends what a client has to say now, and not with the next turn.
+    pub fn flush(&mut self, number: u32, handler: &mut impl Handler) {
+        let now = self.now();
+        self.send(number, now, handler);
+    }
+
     fn send_dirty(&mut self, handler: &mut impl Handler) {
         if self.dirty.is_empty() {
             return;
@@ -545,14 +551,19 @@ impl Swarm {
         let now = self.now();
         let mut dirty = std::mem::take(&mut self.dirty);
         for number in dirty.drain(..) {
-            let member = &mut self.members[number as usize];
-            (member.is_dirty, member.sent_at) = (false, now);
-            let Some(connection) = &mut member.connection else { continue };
-            if let Err(error) = send(connection, &mut member.transport, &mut member.out, &mut self.wire) {
-                self.on_unsendable(number, &error, handler);
-            }
+            self.members[number as usize].is_dirty = false;
+            self.send(number, now, handler);
         }
         self.dirty = dirty;
+    }
+
+    fn send(&mut self, number: u32, now: u64, handler: &mut impl Handler) {
+        let member = &mut self.members[number as usize];
+        member.sent_at = now;
+        let Some(connection) = &mut member.connection else { return };
+        if let Err(error) = send(connection, &mut member.transport, &mut member.out, &mut self.wire) {
+            self.on_unsendable(number, &error, handler);
+        }
     }
 
     fn on_unsendable(&mut self, number: u32, error: &io::Error, handler: &mut impl Handler) {

@@ -237,22 +237,21 @@ impl<'a> Traffic<'a> {
         timeout.min(CHURN_EVERY)
     }
 
-    /// Closed loop: whoever has room for a batch in his window sends one; if he still has, another one with the next
-    /// turn, so that a batch is a write.
+    /// Closed loop: whoever has room in his window sends one batch after the other, as a client by itself does, and each
+    /// batch is a write.
     fn publish_in_windows(&mut self) -> Duration {
-        for _ in 0..self.account.runnable() {
-            let Some(publisher) = self.account.next_runnable() else { break };
-            let count = self.batch_of(publisher);
-            if count == 0 {
-                continue;
-            }
-            let now = self.swarm.now();
-            (0..count).for_each(|_| self.publish(publisher, now));
-            if self.batch_of(publisher) > 0 {
-                self.account.queue(publisher);
+        while let Some(publisher) = self.account.next_runnable() {
+            loop {
+                let count = self.batch_of(publisher);
+                if count == 0 {
+                    break;
+                }
+                let now = self.swarm.now();
+                (0..count).for_each(|_| self.publish(publisher, now));
+                self.swarm.flush(self.account.client_of(publisher), &mut self.account);
             }
         }
-        if self.account.runnable() > 0 { Duration::ZERO } else { Duration::from_millis(10) }
+        Duration::from_millis(10)
     }
 
     /// How many messages a publisher can send together: a batch, or none.
