@@ -95,6 +95,9 @@ pub enum Scenario {
         subscribers: usize,
         #[arg(long, default_value_t = 100_000)]
         filters: usize,
+        /// Topics that are published to, each of another filter; without it as many as there are filters
+        #[arg(long)]
+        topics: Option<usize>,
         #[command(flatten)]
         options: Options,
     },
@@ -311,8 +314,9 @@ impl Scenario {
             Self::Shared { publishers, groups, members, options } => {
                 (Plan::shared(*publishers, *groups, *members).into(), options.load()?)
             }
-            Self::Wild { publishers, subscribers, filters, options } => {
-                (Plan::wild(*publishers, *subscribers, *filters).into(), options.load()?)
+            Self::Wild { publishers, subscribers, filters, topics, options } => {
+                let topics = topics.unwrap_or(*filters).clamp(*publishers, *filters);
+                (Plan::wild(*publishers, *subscribers, *filters, topics).into(), options.load()?)
             }
         };
         Ok(Task { title: None, measurement, load })

@@ -45,8 +45,14 @@ const CONNECTS: [Figure; 2] = [
     figure("micros_per_connect", "us of CPU/connect", |summary| summary.broker?.micros_per_connect),
 ];
 
-const MEMORY: [Figure; 1] =
+const CONNECTIONS: [Figure; 1] =
     [figure("bytes_per_connection", "bytes/connection", |summary| summary.broker?.bytes_per_connection)];
+
+const SUBSCRIPTIONS: [Figure; 1] =
+    [figure("bytes_per_subscription", "bytes/subscription", |summary| summary.broker?.bytes_per_subscription)];
+
+const RETAINED: [Figure; 1] =
+    [figure("bytes_per_retained", "bytes/retained message", |summary| summary.broker?.bytes_per_retained)];
 
 fn positive(value: f64) -> Option<f64> {
     (value > 0.0).then_some(value)
@@ -56,7 +62,9 @@ const fn figures(subject: Subject) -> &'static [Figure] {
     match subject {
         Subject::Messages => &MESSAGES,
         Subject::Connects => &CONNECTS,
-        Subject::Memory => &MEMORY,
+        Subject::ConnectionMemory => &CONNECTIONS,
+        Subject::SubscriptionMemory => &SUBSCRIPTIONS,
+        Subject::RetainedMemory => &RETAINED,
     }
 }
 
@@ -234,7 +242,7 @@ impl Comparison {
 /// Tables in Markdown, with what has to be known to read them.
 impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for subject in [Subject::Messages, Subject::Connects, Subject::Memory] {
+        for subject in Subject::ALL {
             if let Some(grid) = self.table(subject) {
                 writeln!(f, "{grid}")?;
             }

@@ -187,15 +187,17 @@ impl Plan {
     }
 
     /// Many filters with wildcards, spread over the subscribers; each message matches one of them.
-    pub fn wild(publishers: usize, subscribers: usize, filters: usize) -> Self {
-        let mut plan = Self::new(format!("wild, {publishers} to {filters} filters of {subscribers}"));
+    /// One of `topics` of them, spread over all.
+    pub fn wild(publishers: usize, subscribers: usize, filters: usize, topics: usize) -> Self {
+        let mut plan = Self::new(format!("wild, {publishers} to {filters} filters of {subscribers}, {topics} topics"));
         for subscriber in 0..subscribers {
             let own = (subscriber..filters).step_by(subscribers);
             plan.subscriber(own.map(|filter| format!("wild/{filter}/+/temp").into()).collect(), None);
         }
         for publisher in 0..publishers {
-            let topics = (publisher..filters).step_by(publishers);
-            let streams = topics.map(|filter| {
+            let own = (publisher..topics).step_by(publishers);
+            let streams = own.map(|topic| {
+                let filter = topic * filters / topics;
                 let audience = (filter % subscribers) as u32;
                 Stream { topic: format!("wild/{filter}/room/temp").into(), audiences: audience..audience + 1 }
             });

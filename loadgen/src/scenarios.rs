@@ -5,7 +5,14 @@
 pub enum Subject {
     Messages,
     Connects,
-    Memory,
+    ConnectionMemory,
+    SubscriptionMemory,
+    RetainedMemory,
+}
+
+impl Subject {
+    pub const ALL: [Self; 5] =
+        [Self::Messages, Self::Connects, Self::ConnectionMemory, Self::SubscriptionMemory, Self::RetainedMemory];
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -102,9 +109,19 @@ pub const TABLE: &[Scenario] = &[
     Scenario::new("retained-qos0", "fetch 20,000 retained messages, QoS 0", "retained --messages 20000 -q 0").counted(),
     Scenario::new("retained-qos1", "the same, QoS 1", "retained --messages 20000 -q 1").counted(),
     Scenario::new("churn", "connect and disconnect", "churn").about(Subject::Connects),
-    Scenario::new("idle", "10,000 idle connections", "conn --clients 10000").about(Subject::Memory).counted(),
+    Scenario::new("idle", "10,000 idle connections", "conn --clients 10000").about(Subject::ConnectionMemory).counted(),
     Scenario::new("idle-subscribed", "the same, each with a subscription", "conn --clients 10000 --subscribe")
-        .about(Subject::Memory)
+        .about(Subject::ConnectionMemory)
+        .counted(),
+    Scenario::new(
+        "subscriptions",
+        "100 connections with 1,000 subscriptions each",
+        "conn --clients 100 --filters 1000",
+    )
+    .about(Subject::SubscriptionMemory)
+    .counted(),
+    Scenario::new("retained", "100,000 retained messages, 16 B", "retained --messages 100000")
+        .about(Subject::RetainedMemory)
         .counted(),
     Scenario::new("latency", "one pair, 16 B, 5,000 messages a second, QoS 0", "p2p --pairs 1 --rate 5000 -q 0")
         .quick(),

@@ -57,7 +57,7 @@ fn every_plan_comes_through_whole_at_each_qos() {
             (Plan::fan_in(6, 2), 8),
             (Plan::fan_out(2, 7), 9),
             (Plan::shared(3, 2, 4), 11),
-            (Plan::wild(2, 3, 1_000), 5),
+            (Plan::wild(2, 3, 1_000, 50), 5),
             (Plan::every_qos(9), 18),
         ];
         for (plan, clients) in plans {

@@ -141,6 +141,11 @@ impl ShardCore {
         self.sessions.len()
     }
 
+    /// What lies in the tables that grow with what clients do.
+    pub fn entries_len(&self) -> usize {
+        self.connections.len() + self.sessions_len() + self.subscriptions_len() + self.retained_len()
+    }
+
     pub fn subscriptions_len(&self) -> usize {
         self.index.subscriptions_len()
     }

@@ -17,7 +17,7 @@ pub fn set_give_back(give_back: fn()) {
 /// have come or gone, and at no other time.
 #[derive(Debug)]
 pub(super) struct GiveBack {
-    connections: usize,
+    entries: usize,
     not_before: Timestamp,
 }
 
@@ -26,22 +26,22 @@ impl GiveBack {
     const PAUSE: Millis = Millis(500);
 
     /// Fewer that came or went are not worth it, nor is a smaller part of all.
-    const CONNECTIONS_MIN: usize = 64;
+    const ENTRIES_MIN: usize = 64;
     const PART: usize = 64;
 
     pub(super) fn new(now: Timestamp) -> Self {
-        Self { connections: 0, not_before: now }
+        Self { entries: 0, not_before: now }
     }
 
-    /// When there is something to be done, with so many connections.
-    pub(super) fn due(&self, connections: usize) -> Option<Timestamp> {
-        let changed = connections.abs_diff(self.connections);
-        (changed >= Self::CONNECTIONS_MIN.max(self.connections / Self::PART)).then_some(self.not_before)
+    /// When there is something to be done, with so many entries in the tables.
+    pub(super) fn due(&self, entries: usize) -> Option<Timestamp> {
+        let changed = entries.abs_diff(self.entries);
+        (changed >= Self::ENTRIES_MIN.max(self.entries / Self::PART)).then_some(self.not_before)
     }
 
-    pub(super) fn do_if_due(&mut self, now: Timestamp, connections: usize) {
-        if self.due(connections).is_some_and(|due| due <= now) {
-            *self = Self { connections, not_before: now + Self::PAUSE };
+    pub(super) fn do_if_due(&mut self, now: Timestamp, entries: usize) {
+        if self.due(entries).is_some_and(|due| due <= now) {
+            *self = Self { entries, not_before: now + Self::PAUSE };
             if let Some(give_back) = GIVE_BACK.get() {
                 give_back();
             }

@@ -210,7 +210,7 @@ impl Shard {
     /// How long nothing is due; none: until something comes.
     pub(super) fn sleep_time(&self, now: Timestamp) -> Option<Millis> {
         let report_due = self.report.as_ref().map(Report::due);
-        let give_back_due = self.give_back.due(self.connections.len());
+        let give_back_due = self.give_back.due(self.core.entries_len());
         let ends = [self.lingering.next_end(), self.accept_again, self.stage.deadline(), report_due, give_back_due];
         let due = ends.into_iter().flatten().map(|end| end - now);
         due.chain(self.core.next_timeout(now)).min()
@@ -315,7 +315,7 @@ impl Shard {
         self.core.handle(now, Input::Tick, &mut self.effects);
         let expired = self.lingering.expire(now);
         self.doors.leave(expired);
-        self.give_back.do_if_due(now, self.connections.len());
+        self.give_back.do_if_due(now, self.core.entries_len());
     }
 
     /// True: there were some.
