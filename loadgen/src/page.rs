@@ -237,13 +237,6 @@ fn plots_over_time(samples: &[Point]) -> Vec<Plot<'_>> {
 mod tests {
     use super::*;
     use crate::ledger::Faults;
-    use crate::outcome::Outcome;
-
-    fn summary(change: impl FnOnce(&mut Outcome)) -> Summary {
-        let mut outcome = Outcome::example();
-        change(&mut outcome);
-        Summary::of(&outcome)
-    }
 
     fn assert_self_contained(html: &str) {
         for outside in ["http:", "https:", "src=", "url(", "@import", "<script", "<link"] {
@@ -254,7 +247,7 @@ mod tests {
 
     #[test]
     fn one_run_has_its_figures_and_plots() {
-        let html = page(&[summary(|_| {})]);
+        let html = page(&[Summary::example(|_| {})]);
         assert_self_contained(&html);
         assert_eq!(html.matches("<svg").count(), 3);
         for words in ["<title>p2p, 500 pairs</title>", "90.0 k", "QoS kept", "99.9 %", "seconds of the measurement"] {
@@ -265,10 +258,10 @@ mod tests {
 
     #[test]
     fn several_runs_are_side_by_side_first() {
-        let broken = summary(|outcome| {
+        let broken = Summary::example(|outcome| {
             (outcome.messages.faults, outcome.messages.broken) = (Faults { lost: 3, ..Faults::default() }, 3);
         });
-        let runs = vec![summary(|_| {}), broken];
+        let runs = vec![Summary::example(|_| {}), broken];
         let html = page(&runs);
         assert_self_contained(&html);
         assert_eq!((html.matches("<section").count(), html.matches("<svg").count()), (3, 7));
@@ -280,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_run_of_nothing_is_a_page_too() {
-        let nothing = summary(|outcome| {
+        let nothing = Summary::example(|outcome| {
             outcome.messages.latency.reset();
             outcome.connects.latency.reset();
             (outcome.messages.sent, outcome.messages.received, outcome.messages.due) = (0, 0, 0);
@@ -295,7 +288,7 @@ mod tests {
     #[test]
     fn names_and_words_are_text_wherever_they_stand() {
         let bad = r#"</title><script>alert("1")</script>'&"#;
-        let hostile = summary(|outcome| (outcome.name, outcome.failures) = (bad.into(), vec![bad.into()]));
+        let hostile = Summary::example(|outcome| (outcome.name, outcome.failures) = (bad.into(), vec![bad.into()]));
         for html in [page(std::slice::from_ref(&hostile)), page(&[hostile.clone(), hostile])] {
             assert_self_contained(&html);
             assert!(html.contains("&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&#39;&amp;"));

@@ -194,10 +194,12 @@ impl Plan {
             let own = (subscriber..filters).step_by(subscribers);
             plan.subscriber(own.map(|filter| format!("wild/{filter}/+/temp").into()).collect(), None);
         }
+        let step = filters / topics;
         for publisher in 0..publishers {
             let own = (publisher..topics).step_by(publishers);
             let streams = own.map(|topic| {
-                let filter = topic * filters / topics;
+                // Not all of them of the same subscriber.
+                let filter = topic * step + topic % step;
                 let audience = (filter % subscribers) as u32;
                 Stream { topic: format!("wild/{filter}/room/temp").into(), audiences: audience..audience + 1 }
             });

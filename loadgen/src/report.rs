@@ -206,14 +206,8 @@ mod tests {
     use crate::ledger::Faults;
     use crate::outcome::Outcome;
 
-    fn summary(change: impl FnOnce(&mut Outcome)) -> Summary {
-        let mut outcome = Outcome::example();
-        change(&mut outcome);
-        Summary::of(&outcome)
-    }
-
     fn table(change: impl FnOnce(&mut Outcome)) -> String {
-        Table(&summary(change)).to_string()
+        Table(&Summary::example(change)).to_string()
     }
 
     #[test]
@@ -280,7 +274,8 @@ p2p, 500 pairs: MQTT 5, 50 clients
             "NOTE: the generator sent 5.0 % of its messages more than 1 ms late: the latencies are its own in part";
         assert!(open.contains(words) && open.contains("16 bytes, 1,000 clients, at a rate"), "{open}");
         assert!(open.contains("  generator     5.00 % of the messages sent more than 1 ms late (50,000)\n"), "{open}");
-        let punctual = remarks(&summary(|outcome| (outcome.messages.is_paced, outcome.messages.late) = (true, 7)));
+        let punctual =
+            remarks(&Summary::example(|outcome| (outcome.messages.is_paced, outcome.messages.late) = (true, 7)));
         assert_eq!(punctual.len(), 1);
         assert!(punctual[0].1.contains("the generator's late sends are in it"), "{punctual:?}");
     }

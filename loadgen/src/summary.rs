@@ -263,17 +263,20 @@ fn busy(cpu: Duration, waited: Duration, span: Duration, of: &str) -> Option<Str
 }
 
 #[cfg(test)]
+impl Summary {
+    /// Of the example outcome, with a change.
+    pub(crate) fn example(change: impl FnOnce(&mut Outcome)) -> Self {
+        let mut outcome = Outcome::example();
+        change(&mut outcome);
+        Self::of(&outcome)
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::ledger::Faults;
     use crate::outcome::{BrokerCost, Connects, Cost, Messages, histogram};
-
-    /// A change to the example, and what came of it.
-    fn summary(change: impl FnOnce(&mut Outcome)) -> Summary {
-        let mut outcome = Outcome::example();
-        change(&mut outcome);
-        Summary::of(&outcome)
-    }
 
     /// To the three digits that a histogram keeps; never less than what was recorded.
     fn assert_close(found: f64, recorded: f64) {
@@ -282,18 +285,18 @@ mod tests {
 
     #[test]
     fn percentiles_are_those_of_the_histogram() {
-        let Percentiles { p50, p90, p99, p999, max } = summary(|_| {}).latency_micros.expect("latencies");
+        let Percentiles { p50, p90, p99, p999, max } = Summary::example(|_| {}).latency_micros.expect("latencies");
         assert_close(p50, 450.0);
         assert_close(p90, 810.0);
         assert_close(p99, 891.0);
         assert_close(p999, 899.1);
         assert_close(max, 900.0);
-        assert_close(summary(|_| {}).connect_micros.expect("connects").p99, 990.0);
+        assert_close(Summary::example(|_| {}).connect_micros.expect("connects").p99, 990.0);
     }
 
     #[test]
     fn one_message_is_every_percentile_and_none_is_no_percentile() {
-        let one = summary(|outcome| {
+        let one = Summary::example(|outcome| {
             outcome.messages.latency = histogram();
             outcome.messages.latency.saturating_record(5_000_000);
         });
@@ -304,19 +307,19 @@ mod tests {
         let [(0.0, least), (1.0, most)] = one.latency_curve[..] else { panic!("{:?}", one.latency_curve) };
         assert_close(5_000.0, least);
         assert_eq!(most, p50);
-        let none = summary(|outcome| outcome.messages.latency = histogram());
+        let none = Summary::example(|outcome| outcome.messages.latency = histogram());
         assert_eq!((none.latency_micros, none.latency_count, none.latency_curve), (None, 0, Vec::new()));
     }
 
     #[test]
     fn a_stall_of_minutes_is_told_as_what_it_was() {
-        let stalled = summary(|outcome| outcome.messages.latency.saturating_record(600_000_000_000));
+        let stalled = Summary::example(|outcome| outcome.messages.latency.saturating_record(600_000_000_000));
         assert_close(stalled.latency_micros.expect("latencies").max, 600e6);
     }
 
     #[test]
     fn the_curve_goes_from_the_best_message_to_the_worst_and_never_down() {
-        let Summary { latency_curve, latency_micros, .. } = summary(|_| {});
+        let Summary { latency_curve, latency_micros, .. } = Summary::example(|_| {});
         let (first, last) = (latency_curve[0], latency_curve[latency_curve.len() - 1]);
         assert_eq!((first.0, last), (0.0, (1.0, latency_micros.expect("latencies").max)));
         assert!(latency_curve.is_sorted_by(|one, next| one.0 < next.0 && one.1 <= next.1));
@@ -329,7 +332,7 @@ mod tests {
 
     #[test]
     fn rates_and_costs_are_of_what_they_are_for() {
-        let Summary { messages_per_sec, connects_per_sec, generator_busy, broker, secs, .. } = summary(|_| {});
+        let Summary { messages_per_sec, connects_per_sec, generator_busy, broker, secs, .. } = Summary::example(|_| {});
         // The warm-up's messages are in its CPU and in what it is divided by, and not in the rate.
         assert_eq!((secs, messages_per_sec, connects_per_sec, generator_busy), (10.0, 90_000.0, 4_000.0, 0.5));
         let broker = broker.expect("its figures");
@@ -339,19 +342,19 @@ mod tests {
 
     #[test]
     fn memory_is_of_the_clients_and_cpu_of_every_connect() {
-        let churned = summary(|outcome| outcome.connects.count = 4_000).broker.expect("its figures");
+        let churned = Summary::example(|outcome| outcome.connects.count = 4_000).broker.expect("its figures");
         assert_eq!((churned.micros_per_connect, churned.bytes_per_connection), (Some(10.0), Some(1_765.0)));
     }
 
     #[test]
     fn cpu_is_of_each_delivery_and_not_of_each_publish() {
-        let fanned_out = summary(|outcome| outcome.messages.sent = 1_000).broker.expect("its figures");
+        let fanned_out = Summary::example(|outcome| outcome.messages.sent = 1_000).broker.expect("its figures");
         assert_eq!(fanned_out.micros_per_message, Some(2.5));
     }
 
     #[test]
     fn parts_of_the_measurement_have_rates_of_their_own() {
-        let points = summary(|outcome| outcome.samples[1].span = Duration::from_millis(500)).samples;
+        let points = Summary::example(|outcome| outcome.samples[1].span = Duration::from_millis(500)).samples;
         let of = |point: Point| (point.at_secs, point.sent_per_sec, point.received_per_sec, point.p50_micros);
         assert_eq!(of(points[0]), (1.0, 90_000.0, 90_000.0, 450.0));
         assert_eq!(of(points[1]), (2.0, 180_000.0, 180_000.0, 450.0));
@@ -360,7 +363,7 @@ mod tests {
 
     #[test]
     fn a_run_of_nothing_has_no_figures_and_none_that_json_cannot_hold() {
-        let nothing = summary(|outcome| {
+        let nothing = Summary::example(|outcome| {
             let connects = Connects { count: 0, span: Duration::ZERO, latency: histogram() };
             let (latency, faults) = (histogram(), Faults::default());
             let (sent, received, due, received_in_span, late) = (0, 0, 0, 0, 0);
@@ -390,7 +393,7 @@ mod tests {
 
     #[test]
     fn connections_alone_are_told_without_messages() {
-        let connected = summary(|outcome| {
+        let connected = Summary::example(|outcome| {
             (outcome.messages.sent, outcome.messages.received, outcome.messages.due) = (0, 0, 0);
             outcome.messages.received_in_span = 0;
             outcome.cost.broker =
@@ -405,7 +408,8 @@ mod tests {
     fn a_generator_without_an_idle_moment_is_the_limit_of_a_closed_loop() {
         let limit = |busy_secs, waited_secs| {
             let (generator_cpu, generator_waited) = (Duration::from_secs(busy_secs), Duration::from_secs(waited_secs));
-            summary(|outcome| outcome.cost = Cost { generator_cpu, generator_waited, ..Cost::default() }).own_limit
+            Summary::example(|outcome| outcome.cost = Cost { generator_cpu, generator_waited, ..Cost::default() })
+                .own_limit
         };
         assert_eq!((limit(9, 0), limit(4, 5)), (None, None));
         assert_eq!(limit(10, 0).as_deref(), Some("the generator was busy for 100 % of the time"));
@@ -416,7 +420,7 @@ mod tests {
     #[test]
     fn a_late_generator_is_the_limit_of_an_open_loop_and_a_busy_one_is_not() {
         let limit = |late| {
-            summary(|outcome| {
+            Summary::example(|outcome| {
                 outcome.cost.generator_cpu = Duration::from_secs(10);
                 (outcome.messages.is_paced, outcome.messages.late) = (true, late);
             })
@@ -429,20 +433,20 @@ mod tests {
 
     #[test]
     fn a_failure_is_no_breach_of_the_qos_and_yet_nothing_kept() {
-        let failed = summary(|outcome| outcome.failures.push("the broker closed a connection".into()));
+        let failed = Summary::example(|outcome| outcome.failures.push("the broker closed a connection".into()));
         assert_eq!((failed.is_kept, failed.broken), (false, 0));
     }
 
     #[test]
     fn what_breaks_the_qos_is_told_and_nothing_kept() {
-        let broken = summary(|outcome| outcome.messages.broken = 8);
+        let broken = Summary::example(|outcome| outcome.messages.broken = 8);
         assert_eq!((broken.broken, broken.is_kept), (8, false));
     }
 
     #[test]
     fn a_generator_that_was_late_by_much_of_the_latency_has_measured_itself() {
         let limit = |lateness| {
-            summary(|outcome| {
+            Summary::example(|outcome| {
                 (outcome.messages.is_paced, outcome.messages.lateness) = (true, Duration::from_micros(lateness));
             })
             .own_limit
@@ -454,7 +458,7 @@ mod tests {
 
     #[test]
     fn memory_that_did_not_grow_says_nothing_of_a_connection() {
-        let reused = summary(|outcome| {
+        let reused = Summary::example(|outcome| {
             outcome.cost.broker = Some(BrokerCost { connecting_bytes: 0, ..outcome.cost.broker.expect("one") });
         });
         assert_eq!(reused.broker.expect("its figures").bytes_per_connection, None);

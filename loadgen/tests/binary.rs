@@ -1,5 +1,7 @@
 //! The binary as it is called: where its figures go, and what its exit status says.
 
+mod real_broker;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -7,16 +9,9 @@ use std::path::PathBuf;
 use std::process::{Command, Output, id};
 use std::thread;
 
-use thrum::access::Open;
-use thrum::server::{Broker, Config, ListenerConfig};
 use thrum_loadgen::summary::Summary;
 
-fn start() -> Broker {
-    let listeners = vec![ListenerConfig { address: (Ipv4Addr::LOCALHOST, 0).into() }];
-    let config = Config { shards: 1, listeners, connections_max: 100, ..Config::default() };
-    let cores = core_affinity::get_core_ids().expect("cores");
-    Broker::start(&config, &cores, || Box::new(Open)).expect("a broker")
-}
+use real_broker::start;
 
 /// A short run of one pair.
 fn run(broker: SocketAddr, more: &[&str]) -> Output {

@@ -1,25 +1,19 @@
 //! Every plan against a real broker: nothing is lost, and everything is counted.
 
+mod real_broker;
+
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use thrum::access::Open;
 use thrum::mqtt::{QoS, Version};
-use thrum::server::{Broker, Config, ListenerConfig};
+use thrum::server::Broker;
 use thrum_loadgen::access::Access;
 use thrum_loadgen::ledger::Faults;
 use thrum_loadgen::outcome::Outcome;
 use thrum_loadgen::plan::Plan;
 use thrum_loadgen::traffic::{Load, run};
 
-fn start() -> Broker {
-    let listeners = vec![ListenerConfig { address: (Ipv4Addr::LOCALHOST, 0).into() }];
-    let mut config = Config { shards: 2, listeners, connections_max: 1_000, ..Config::default() };
-    // Members of a shared group have more under way than a client's queue has room for by default.
-    config.limits.queue_messages_max = 100_000;
-    let cores = core_affinity::get_core_ids().expect("cores");
-    Broker::start(&config, &cores, || Box::new(Open)).expect("a broker")
-}
+use real_broker::start;
 
 fn load(broker: &Broker, qos: QoS) -> Load {
     Load {

@@ -1,11 +1,11 @@
 //! Every scenario against a real broker, small and short.
 
-use std::net::Ipv4Addr;
+mod real_broker;
+
 use std::time::Duration;
 
-use thrum::access::Open;
 use thrum::mqtt::{QoS, Version};
-use thrum::server::{Broker, Config, ListenerConfig};
+use thrum::server::Broker;
 use thrum_loadgen::access::Access;
 use thrum_loadgen::churn;
 use thrum_loadgen::crowd::{self, Crowd};
@@ -17,13 +17,7 @@ use thrum_loadgen::suite::CASES;
 use thrum_loadgen::summary::Summary;
 use thrum_loadgen::traffic::{self, Load, Stage};
 
-fn start() -> Broker {
-    let listeners = vec![ListenerConfig { address: (Ipv4Addr::LOCALHOST, 0).into() }];
-    let mut config = Config { shards: 2, listeners, connections_max: 2_000, ..Config::default() };
-    config.limits.queue_messages_max = 100_000;
-    let cores = core_affinity::get_core_ids().expect("cores");
-    Broker::start(&config, &cores, || Box::new(Open)).expect("a broker")
-}
+use real_broker::start;
 
 fn load(broker: &Broker, qos: QoS) -> Load {
     Load {

@@ -1,5 +1,7 @@
 //! TLS and WebSocket, in front of a real broker: a proxy takes off what the generator has put around MQTT.
 
+mod real_broker;
+
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -9,9 +11,7 @@ use std::time::Duration;
 
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
-use thrum::access::Open;
 use thrum::mqtt::{QoS, Version};
-use thrum::server::{Broker, Config, ListenerConfig};
 use thrum_loadgen::access::{Access, BrokerAddress};
 use thrum_loadgen::ledger::Faults;
 use thrum_loadgen::outcome::Outcome;
@@ -21,12 +21,7 @@ use thrum_loadgen::transport::{TlsFiles, Wrapping};
 use tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tungstenite::{Bytes, Message, WebSocket, accept_hdr};
 
-fn start_broker() -> Broker {
-    let listeners = vec![ListenerConfig { address: (Ipv4Addr::LOCALHOST, 0).into() }];
-    let config = Config { shards: 1, listeners, connections_max: 100, ..Config::default() };
-    let cores = core_affinity::get_core_ids().expect("cores");
-    Broker::start(&config, &cores, || Box::new(Open)).expect("a broker")
-}
+use real_broker::start;
 
 /// Reading gives up soon, so that one thread can look at both sides.
 const GLANCE: Duration = Duration::from_micros(500);
@@ -187,7 +182,7 @@ fn tls(ca: Option<&Path>) -> Wrapping {
 
 #[test]
 fn messages_come_through_tls_and_web_socket_whole() {
-    let (broker, certificate) = (start_broker(), certificate("right"));
+    let (broker, certificate) = (start(), certificate("right"));
     let wrappings = [
         tls(Some(&certificate.path)),
         tls(None),
@@ -206,7 +201,7 @@ fn messages_come_through_tls_and_web_socket_whole() {
 
 #[test]
 fn a_certificate_of_somebody_else_or_for_another_name_is_refused() {
-    let (broker, right, wrong) = (start_broker(), certificate("own"), certificate("other"));
+    let (broker, right, wrong) = (start(), certificate("own"), certificate("other"));
     let proxy = start_proxy(broker.addresses()[0], Some(Arc::clone(&right.config)), false);
     for (ca, host) in [(&wrong.path, "localhost"), (&right.path, "127.0.0.1")] {
         let error = run_through(proxy, host, tls(Some(ca)), 16).expect_err("no trust");
@@ -217,7 +212,7 @@ fn a_certificate_of_somebody_else_or_for_another_name_is_refused() {
 
 #[test]
 fn a_broker_that_speaks_no_web_socket_is_told_of() {
-    let broker = start_broker();
+    let broker = start();
     let wrapping = Wrapping { tls: None, web_socket: Some("/mqtt".into()) };
     assert!(run_through(broker.addresses()[0], "localhost", wrapping, 16).is_err());
     broker.stop().expect("a drain");
