@@ -58,3 +58,71 @@ impl Outbox {
         self.messages.drain(..)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Timestamp;
+    use crate::broker::message::Parts;
+    use crate::mqtt::{Properties, QoS, TopicName};
+    use crate::routing::TopicHasher;
+
+    const TOKEN: Token = Token { slot: 1, generation: 1 };
+
+    fn publish(outbox: &mut Outbox, to: usize, payload: &[u8]) {
+        let parts = Parts {
+            topic: TopicName::new("a").expect("a topic"),
+            topic_hash: TopicHasher::new(1).hash("a"),
+            qos: QoS::AtMostOnce,
+            retain: false,
+            properties: &Properties::EMPTY,
+            payload,
+            publisher: 0,
+        };
+        outbox.publish(ShardId::new(to), &mut Draft::write(Timestamp(1), &parts, &mut Vec::new()), None);
+    }
+
+    /// To whom, and what: the payloads of a batch, or nothing.
+    fn drain(outbox: &mut Outbox) -> Vec<(usize, Vec<Vec<u8>>)> {
+        let payloads = |message: &MeshMessage| {
+            let mut payloads = Vec::new();
+            if let MeshMessage::Publishes(batch) = message {
+                batch.for_each(|draft, _| payloads.push(draft.body().payload().to_vec()));
+            }
+            payloads
+        };
+        outbox.drain().map(|(to, message)| (to.index(), payloads(&message))).collect()
+    }
+
+    #[test]
+    fn publishes_to_one_shard_go_together_where_only_publishes_are_between_them() {
+        let mut outbox = Outbox::default();
+        for (to, payload) in [(1, b"a"), (2, b"b"), (1, b"c"), (2, b"d")] {
+            publish(&mut outbox, to, payload);
+        }
+        // To another shard; but it may be a retained message that must be there before who reads "e" asks for it.
+        outbox.push(ShardId::new(3), MeshMessage::Done { token: TOKEN });
+        publish(&mut outbox, 1, b"e");
+        let batch = |to, payloads: [&[u8]; 2]| (to, payloads.map(<[u8]>::to_vec).to_vec());
+        let expected = [batch(1, [b"a", b"c"]), batch(2, [b"b", b"d"]), (3, Vec::new()), (1, vec![b"e".to_vec()])];
+        assert_eq!(drain(&mut outbox), expected);
+        // What was sent grows no more.
+        publish(&mut outbox, 1, b"f");
+        assert_eq!(drain(&mut outbox), [(1, vec![b"f".to_vec()])]);
+    }
+
+    #[test]
+    fn a_full_batch_is_followed_by_another_and_an_emptied_one_is_filled_again() {
+        let mut outbox = Outbox::default();
+        (0..3).for_each(|_| publish(&mut outbox, 1, &[7; 2_000]));
+        let sizes: Vec<_> = drain(&mut outbox).iter().map(|(_, payloads)| payloads.len()).collect();
+        assert_eq!(sizes, [3]);
+        publish(&mut outbox, 1, &[7; 2_000]);
+        let Some((_, MeshMessage::Publishes(batch))) = outbox.drain().next() else { panic!("no batch") };
+        outbox.reuse(batch);
+        (0..5).for_each(|_| publish(&mut outbox, 1, &[8; 2_000]));
+        let sizes: Vec<_> = drain(&mut outbox).iter().map(|(_, payloads)| payloads.len()).collect();
+        assert_eq!(sizes, [3, 2], "nothing of what was in it");
+        assert!(outbox.spare.is_empty());
+    }
+}
