@@ -228,6 +228,7 @@ impl Shard {
         self.accept_more(now);
         self.serve_ready(now);
         self.tick(now);
+        self.give_back.do_if_due(now, self.core.entries_len());
         self.ask_for_stats(now);
         self.go_on_draining(now);
         self.apply(now);
@@ -315,7 +316,6 @@ impl Shard {
         self.core.handle(now, Input::Tick, &mut self.effects);
         let expired = self.lingering.expire(now);
         self.doors.leave(expired);
-        self.give_back.do_if_due(now, self.core.entries_len());
     }
 
     /// True: there were some.
