@@ -4,20 +4,20 @@ use std::fmt::Write as _;
 use std::io;
 
 use thrum::mqtt::QoS;
-use thrum::server::{HostLimits, raise_descriptor_limit};
 
 use crate::access::Access;
 use crate::crowd::Crowd;
 use crate::measurement::{Measurement, Task};
 use crate::plan::Plan;
+use crate::swarm::descriptors;
 use crate::traffic::Load;
 
 const KEEP_ALIVE_SECS: u16 = 300;
 
 const PAYLOAD_BYTES: usize = 16;
 
-/// Descriptors that are not connections'.
-const DESCRIPTORS_OF_OTHERS: u64 = 64;
+/// Descriptors that are left to what a run opens besides its connections.
+const SPARE_DESCRIPTORS: u64 = 64;
 
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Case {
@@ -144,9 +144,8 @@ impl Case {
     }
 
     fn check(self, measurement: &Measurement, fraction: f64) -> io::Result<()> {
-        raise_descriptor_limit();
-        let (clients, descriptors) = (measurement.clients() as u64, HostLimits::read().descriptors);
-        let most = descriptors.saturating_sub(DESCRIPTORS_OF_OTHERS);
+        let (clients, (descriptors, used)) = (measurement.clients() as u64, descriptors());
+        let most = descriptors.saturating_sub(used + SPARE_DESCRIPTORS);
         if clients <= most {
             return Ok(());
         }

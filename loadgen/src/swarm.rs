@@ -538,12 +538,6 @@ impl Swarm {
         }
     }
 
-    /// Sends what a client has to say now, and not with the next turn.
-    pub fn flush(&mut self, number: u32, handler: &mut impl Handler) {
-        let now = self.now();
-        self.send(number, now, handler);
-    }
-
     fn send_dirty(&mut self, handler: &mut impl Handler) {
         if self.dirty.is_empty() {
             return;
@@ -552,12 +546,13 @@ impl Swarm {
         let mut dirty = std::mem::take(&mut self.dirty);
         for number in dirty.drain(..) {
             self.members[number as usize].is_dirty = false;
-            self.send(number, now, handler);
+            self.flush(number, now, handler);
         }
         self.dirty = dirty;
     }
 
-    fn send(&mut self, number: u32, now: u64, handler: &mut impl Handler) {
+    /// Sends what a client has to say now, and not with the next turn.
+    pub fn flush(&mut self, number: u32, now: u64, handler: &mut impl Handler) {
         let member = &mut self.members[number as usize];
         member.sent_at = now;
         let Some(connection) = &mut member.connection else { return };
@@ -635,11 +630,16 @@ fn told(error: io::Error, about: &str) -> io::Error {
     io::Error::new(error.kind(), format!("cannot connect {about}: {error}{help}"))
 }
 
+/// How many files this process may have open, and how many of them it has that are not clients'.
+pub fn descriptors() -> (u64, u64) {
+    raise_descriptor_limit();
+    let used = std::fs::read_dir("/proc/self/fd").map_or(DESCRIPTORS_OF_OTHERS, |files| files.count() as u64);
+    (HostLimits::read().descriptors, used)
+}
+
 /// Before so many connections are opened, so that it is not found out on the way.
 fn check_descriptors(clients: usize) -> io::Result<()> {
-    raise_descriptor_limit();
-    let limit = HostLimits::read().descriptors;
-    let used = std::fs::read_dir("/proc/self/fd").map_or(DESCRIPTORS_OF_OTHERS, |files| files.count() as u64);
+    let (limit, used) = descriptors();
     let needed = clients as u64 + used;
     if needed <= limit {
         return Ok(());

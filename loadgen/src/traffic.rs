@@ -240,18 +240,29 @@ impl<'a> Traffic<'a> {
     /// Closed loop: whoever has room in his window sends one batch after the other, as a client by itself does, and each
     /// batch is a write.
     fn publish_in_windows(&mut self) -> Duration {
-        while let Some(publisher) = self.account.next_runnable() {
-            loop {
-                let count = self.batch_of(publisher);
-                if count == 0 {
-                    break;
-                }
-                let now = self.swarm.now();
-                (0..count).for_each(|_| self.publish(publisher, now));
-                self.swarm.flush(self.account.client_of(publisher), &mut self.account);
-            }
+        for _ in 0..self.account.runnable() {
+            let Some(publisher) = self.account.next_runnable() else { break };
+            self.publish_window(publisher);
         }
-        Duration::from_millis(10)
+        if self.account.runnable() > 0 { Duration::ZERO } else { Duration::from_millis(10) }
+    }
+
+    /// A window at most: whom nothing ever fills it must not keep the others, and the clock, from their turn.
+    fn publish_window(&mut self, publisher: u32) {
+        let mut left = self.load.window;
+        loop {
+            let count = self.batch_of(publisher);
+            if count == 0 {
+                return;
+            }
+            if left == 0 {
+                return self.account.queue(publisher);
+            }
+            left = left.saturating_sub(count);
+            let now = self.swarm.now();
+            (0..count).for_each(|_| self.publish(publisher, now));
+            self.swarm.flush(self.account.client_of(publisher), now, &mut self.account);
+        }
     }
 
     /// How many messages a publisher can send together: a batch, or none.
