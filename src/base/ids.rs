@@ -1,6 +1,6 @@
 //! Identifiers that cross layers. Each is a newtype, so that a slot of one table cannot index another.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 
 use super::limits::{SHARDS_MAX, SUBSCRIPTION_ID_MAX};
 
@@ -94,6 +94,49 @@ impl SubscriptionId {
     }
 }
 
+/// Names a record of the store for ever: by its number on its shard, which never comes again, whatever happens to the
+/// broker. Of those that one shard makes, the later one is the higher.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct RecordId(NonZeroU64);
+
+impl RecordId {
+    /// `number` counts from one.
+    pub const fn new(number: u64, shard: ShardId) -> Option<Self> {
+        match NonZeroU64::new(number << SHARD_BITS | shard.0 as u64) {
+            Some(id) if number != 0 && number <= Self::NUMBER_MAX => Some(Self(id)),
+            _ => None,
+        }
+    }
+
+    pub const NUMBER_MAX: u64 = u64::MAX >> SHARD_BITS;
+
+    /// As it is stored; `None` for what cannot be one.
+    pub const fn from_u64(value: u64) -> Option<Self> {
+        if value >> SHARD_BITS == 0 {
+            return None;
+        }
+        match NonZeroU64::new(value) {
+            Some(id) => Some(Self(id)),
+            None => None,
+        }
+    }
+
+    pub const fn get(self) -> u64 {
+        self.0.get()
+    }
+
+    pub const fn number(self) -> u64 {
+        self.0.get() >> SHARD_BITS
+    }
+
+    /// Of the shard that made it.
+    pub const fn shard(self) -> ShardId {
+        ShardId((self.0.get() & (SHARDS_MAX as u64 - 1)) as u8)
+    }
+}
+
+const SHARD_BITS: u32 = SHARDS_MAX.trailing_zeros();
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,6 +151,17 @@ mod tests {
         assert_eq!(set.iter().map(ShardId::index).collect::<Vec<_>>(), [0, 63]);
         assert!(set.contains(ShardId::new(63)) && !set.contains(ShardId::new(17)));
         assert_eq!(set.len(), 2);
+    }
+
+    #[test]
+    fn the_records_of_a_shard_are_in_order_and_those_of_two_shards_have_two_names() {
+        let id = |number, shard| RecordId::new(number, ShardId::new(shard)).unwrap();
+        assert!(id(1, 63) < id(2, 0) && id(1, 0) != id(1, 1));
+        assert_eq!((id(7, 5).number(), id(7, 5).shard()), (7, ShardId::new(5)));
+        assert_eq!(RecordId::from_u64(id(7, 5).get()), Some(id(7, 5)));
+        assert_eq!(RecordId::new(0, ShardId::new(1)), None);
+        assert_eq!(RecordId::from_u64(1), None);
+        assert_eq!(RecordId::new(RecordId::NUMBER_MAX + 1, ShardId::new(0)), None);
     }
 
     #[test]

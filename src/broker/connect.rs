@@ -5,8 +5,8 @@ use super::core::{Flow, ShardCore};
 use super::effects::{CheckId, Effects, Event};
 use super::mesh::MeshMessage;
 use super::message::{Draft, Parts};
+use super::old_record::OldRecord;
 use super::publish::check_message;
-use super::record::Record;
 use super::session::WillMessage;
 use super::timers::TimerKey;
 use crate::access::{Answer, Credentials, Denial, Identity, Verdict};
@@ -77,7 +77,7 @@ impl ShardCore {
         if client_id.is_empty() {
             return None;
         }
-        Some(self.home(self.sessions.client_hash(client_id))).filter(|&home| home != self.me)
+        Some(self.homes.of_client(client_id)).filter(|&home| home != self.me)
     }
 
     fn move_connection(&mut self, conn: ConnId, home: ShardId, fx: &mut Effects) {
@@ -319,7 +319,7 @@ impl ShardCore {
         self.record_end_of_durability(slot, before, fx);
         self.record_of(slot, fx, |session| {
             let client_id = client_id.into();
-            Record::SessionStarted { session, client_id, expiry_secs: expiry.secs() }
+            OldRecord::SessionStarted { session, client_id, expiry_secs: expiry.secs() }
         });
         (slot, resumed.is_some())
     }
@@ -354,7 +354,7 @@ impl ShardCore {
         }
         // [MQTT-3.1.3-9]
         if session.will.on_resume().is_some() {
-            self.record_of(slot, fx, |session| Record::WillGone { session });
+            self.record_of(slot, fx, |session| OldRecord::WillGone { session });
         }
         self.arm_will(now, slot, connect.will.as_ref(), fx);
         self.tell_share_homes(slot, true, fx);
@@ -383,7 +383,7 @@ impl ShardCore {
         let message = Draft::write(now, &parts, &mut scratch).message();
         self.scratch = scratch;
         let delay_secs = will.properties.four_byte(PropertyId::WillDelayInterval).unwrap_or(0);
-        self.record_of(slot, fx, |session| Record::Will { session, message: message.clone(), delay_secs });
+        self.record_of(slot, fx, |session| OldRecord::Will { session, message: message.clone(), delay_secs });
         let expiry_secs = will.properties.four_byte(PropertyId::MessageExpiryInterval);
         // [MQTT-3.1.2-7]
         self.sessions[slot].will.arm(WillMessage { message, expiry_secs }, delay_secs);

@@ -9,12 +9,13 @@ use super::connection::{Connection, Connections};
 use super::effects::Effects;
 use super::entropy::Entropy;
 use super::held::Held;
+use super::homes::Homes;
 use super::input::{Consumed, Input};
 use super::mesh::{MeshMessage, ReplyTo, Token};
+use super::old_record::OldRecord;
 use super::options::{OptionError, Options};
 use super::pending::Join;
 use super::pending::{Completion, PendingTable};
-use super::record::Record;
 
 use super::retained::Retained;
 use super::session::Sessions;
@@ -56,8 +57,7 @@ pub struct ShardCore {
     pub(super) replays_begun: u64,
     pub(super) after_drain: AfterDrainQueue,
     pub(super) entropy: Entropy,
-    /// Of what shards must agree on: the home of a topic, of a group.
-    pub(super) homes: RandomState,
+    pub(super) homes: Homes,
     pub(super) counters: Counters,
     /// Messages that wait for clients, or are under way to them.
     pub(super) held: Held,
@@ -88,11 +88,12 @@ pub(super) enum Flow {
 impl ShardCore {
     pub fn new(me: ShardId, options: Options, guard: Box<dyn Guard>, now: Timestamp) -> Result<Self, OptionError> {
         options.validate()?;
+        let homes = Homes::new(options.seed, options.shards);
         Ok(Self {
             me,
             guard,
             connections: Connections::default(),
-            sessions: Sessions::new(me, options.seed),
+            sessions: Sessions::new(me, homes.clone()),
             index: FilterIndex::new(options.seed),
             interest: InterestIndex::new(options.seed),
             groups: SharedGroups::new(options.seed),
@@ -108,7 +109,7 @@ impl ShardCore {
             replays_begun: 0,
             after_drain: AfterDrainQueue::default(),
             entropy: Entropy::new(options.secret),
-            homes: RandomState::with_seeds(options.seed, 4, 5, 6),
+            homes,
             counters: Counters::default(),
             held: Held::default(),
             matches: Matches::new(),
@@ -502,7 +503,7 @@ impl ShardCore {
         }
     }
 
-    pub(super) fn record(&mut self, record: Record, fx: &mut Effects) {
+    pub(super) fn record(&mut self, record: OldRecord, fx: &mut Effects) {
         debug_assert!(self.options.durable);
         self.records_made += 1;
         fx.records.push(record);
@@ -523,12 +524,6 @@ impl ShardCore {
     pub(super) fn others(&self) -> impl Iterator<Item = ShardId> + use<> {
         let me = self.me;
         (0..self.options.shards).map(ShardId::new).filter(move |&shard| shard != me)
-    }
-
-    /// The shard of a hash that all shards agree on.
-    pub(super) fn home(&self, hash: u64) -> ShardId {
-        // The high bits, by multiplication: the low ones place the entry in its table there.
-        ShardId::new(((u128::from(hash) * self.options.shards as u128) >> 64) as usize)
     }
 
     pub(super) fn is_v5(&self, conn: ConnId) -> bool {

@@ -6,9 +6,9 @@ use super::core::ShardCore;
 use super::effects::Effects;
 use super::mesh::MeshMessage;
 use super::message::{Draft, MessageHeader};
+use super::old_record::OldRecord;
 use super::pending::Completion;
 use super::pending::Join;
-use super::record::Record;
 use super::session::{Ids, Outgoing, Session, Via};
 use crate::base::limits::PAYLOAD_COPY_BYTES_MAX;
 use crate::base::{ConnId, Counters, DropReason, Millis, SessionRef, SubscriptionId, Timestamp};
@@ -143,18 +143,18 @@ impl ShardCore {
         self.held.put(&outgoing);
         let sent = self.sessions[slot].outbound.send(kind, outgoing, connection.window);
         debug_assert_eq!(sent, Some(id), "the caller asked whether it can be sent");
-        self.record_of(slot, fx, |session| Record::Sent { session, packet_id: id });
+        self.record_of(slot, fx, |session| OldRecord::Sent { session, packet_id: id });
     }
 
     /// A message at the front of the queue, or on its way there, that will not be sent.
     fn drop_front(&mut self, slot: u32, outgoing: Outgoing, reason: DropReason, fx: &mut Effects) {
         self.counters.drop_message(reason);
-        self.record_of(slot, fx, |session| Record::Dropped { session });
+        self.record_of(slot, fx, |session| OldRecord::Dropped { session });
         self.share_finished(slot, &outgoing, fx);
     }
 
     /// Makes a record if this session's state is to survive.
-    pub(super) fn record_of(&mut self, slot: u32, fx: &mut Effects, make: impl FnOnce(SessionRef) -> Record) {
+    pub(super) fn record_of(&mut self, slot: u32, fx: &mut Effects, make: impl FnOnce(SessionRef) -> OldRecord) {
         if self.options.durable && self.sessions[slot].is_durable() {
             let record = make(self.sessions.reference(slot));
             self.record(record, fx);
@@ -168,7 +168,7 @@ impl ShardCore {
             let (message, subscription_ids) = (message.clone(), ids.as_slice().into());
             let session = self.sessions.reference(slot);
             let (qos, retain) = (*qos, *retain);
-            self.record(Record::Queued { session, message, qos, retain, subscription_ids, replaces }, fx);
+            self.record(OldRecord::Queued { session, message, qos, retain, subscription_ids, replaces }, fx);
         }
         durable
     }
@@ -229,7 +229,7 @@ impl ShardCore {
         }
         let copy = Copy { qos: outgoing.qos, retain: outgoing.retain, ids: outgoing.ids.as_slice(), via: None };
         self.send_qos_zero(now, conn, &mut Draft::of(&outgoing.message), &copy, fx);
-        self.record_of(slot, fx, |session| Record::Dropped { session });
+        self.record_of(slot, fx, |session| OldRecord::Dropped { session });
     }
 
     /// Sends the next of what was under way when the last connection ended. [MQTT-4.4.0-1] [MQTT-4.4.0-2]
@@ -300,7 +300,7 @@ impl ShardCore {
             AckType::PubRel => self.on_pubrel(now, conn, slot, id, fx),
             AckType::PubComp => {
                 if self.sessions[slot].outbound.pubcomp(id).is_ok() {
-                    self.record_of(slot, fx, |session| Record::Completed { session, packet_id: id });
+                    self.record_of(slot, fx, |session| OldRecord::Completed { session, packet_id: id });
                     self.pump(now, slot, fx);
                 }
             }
@@ -327,7 +327,7 @@ impl ShardCore {
             Ok(received) => {
                 if let Some(outgoing) = received {
                     self.held.take(&outgoing);
-                    self.record_of(slot, fx, |session| Record::Received { session, packet_id: id });
+                    self.record_of(slot, fx, |session| OldRecord::Received { session, packet_id: id });
                     self.share_finished(slot, &outgoing, fx);
                 }
                 ReasonCode::Success
@@ -342,7 +342,7 @@ impl ShardCore {
     fn on_pubrel(&mut self, now: Timestamp, conn: ConnId, slot: u32, id: PacketId, fx: &mut Effects) {
         let known = self.sessions[slot].inbound.release(id);
         if known {
-            self.record_of(slot, fx, |session| Record::Released { session, packet_id: id });
+            self.record_of(slot, fx, |session| OldRecord::Released { session, packet_id: id });
         }
         let reason = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
         if !self.options.durable || !self.sessions[slot].is_durable() {
@@ -377,7 +377,7 @@ impl ShardCore {
         if reason.is_error() {
             self.counters.drop_message(DropReason::RefusedByClient);
         }
-        self.record_of(slot, fx, |session| Record::Completed { session, packet_id: id });
+        self.record_of(slot, fx, |session| OldRecord::Completed { session, packet_id: id });
         self.share_finished(slot, outgoing, fx);
     }
 

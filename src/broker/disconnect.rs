@@ -3,8 +3,8 @@
 use super::core::ShardCore;
 use super::effects::{DisconnectCause, Effects, Event};
 use super::message::Draft;
+use super::old_record::OldRecord;
 use super::pending::Join;
-use super::record::Record;
 use super::session::{Outgoing, WillMessage};
 use super::timers::TimerKey;
 use crate::base::{ConnId, DropReason, Millis, Refusal, Timestamp};
@@ -35,7 +35,7 @@ impl ShardCore {
             let session = &mut self.sessions[slot];
             // [MQTT-3.14.4-3] [MQTT-3.1.2-10]
             if session.will.on_disconnect(disconnect.reason == ReasonCode::Success).is_some() {
-                self.record_of(slot, fx, |session| Record::WillGone { session });
+                self.record_of(slot, fx, |session| OldRecord::WillGone { session });
             }
         }
         self.tell_disconnected(conn, DisconnectCause::ByClient(disconnect.reason), fx);
@@ -144,13 +144,13 @@ impl ShardCore {
     pub(super) fn record_end_of_durability(&mut self, slot: u32, before: SessionExpiry, fx: &mut Effects) {
         if self.options.durable && before != SessionExpiry::AtDisconnect && !self.sessions[slot].is_durable() {
             let session = self.sessions.reference(slot);
-            self.record(Record::SessionEnded { session }, fx);
+            self.record(OldRecord::SessionEnded { session }, fx);
         }
     }
 
     fn record_leaving(&mut self, now: Timestamp, slot: u32, fx: &mut Effects) {
         let expiry_secs = self.sessions[slot].expiry.secs();
-        self.record_of(slot, fx, |session| Record::SessionLeft { session, at: now, expiry_secs });
+        self.record_of(slot, fx, |session| OldRecord::SessionLeft { session, at: now, expiry_secs });
     }
 
     fn set_session_timer(&mut self, slot: u32) {
@@ -221,7 +221,7 @@ impl ShardCore {
             self.timers.cancel(timer);
         }
         if self.options.durable && session.is_durable() {
-            self.record(Record::SessionEnded { session: reference }, fx);
+            self.record(OldRecord::SessionEnded { session: reference }, fx);
         }
         // What was never sent may still go to another member; a QoS 2 delivery that began may not. [MQTT-4.8.2-5]
         let in_flight: Vec<Outgoing> = session.outbound.drain().collect();
@@ -248,7 +248,7 @@ impl ShardCore {
 
     /// [MQTT-3.1.2-8]: published like any other message, retained where it asks for it [MQTT-3.1.2-14] [MQTT-3.1.2-15].
     fn publish_will(&mut self, now: Timestamp, slot: u32, will: WillMessage, fx: &mut Effects) {
-        self.record_of(slot, fx, |session| Record::WillGone { session });
+        self.record_of(slot, fx, |session| OldRecord::WillGone { session });
         let expires = will.expiry_secs.map_or(Timestamp::NEVER, |secs| now + Millis::from_secs(secs));
         let mut draft = Draft::expiring_at(&will.message, expires);
         self.route(now, Some(slot), &mut draft, &mut Join::new(None), fx);

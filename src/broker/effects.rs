@@ -1,8 +1,8 @@
 //! What a shard wants done. The caller owns the buffers, empties them after each batch and reuses them.
 
+use super::old_record::OldRecord;
 use super::outbox::Outbox;
 use super::output::Output;
-use super::record::Record;
 use crate::access::Check;
 use crate::base::{ConnId, ShardId};
 use crate::mqtt::{ReasonCode, Version};
@@ -14,7 +14,7 @@ pub struct Effects {
     pub output: Output,
     pub mesh: Outbox,
     /// To be made durable, in this order, and then told of by `Input::Committed`.
-    pub records: Vec<Record>,
+    pub records: Vec<OldRecord>,
     /// To be closed once their output is written; then `Input::Closed` gives the identifier back.
     pub close: Vec<ConnId>,
     /// To be handed to the client's home shard with all bytes that were not consumed. The identifier is free again.

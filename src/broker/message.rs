@@ -5,7 +5,7 @@ use triomphe::ThinArc;
 
 use crate::base::{Millis, Timestamp};
 use crate::mqtt::{BodyLayout, Properties, PropertyId, PublishBody, QoS, TopicName};
-use crate::routing::TopicHash;
+use crate::routing::{TopicHash, TopicHasher};
 use crate::session::QueueItem;
 
 /// What is known of a message besides its body.
@@ -56,6 +56,41 @@ impl Message {
     /// Bytes that holding it costs, near enough for the bounds on queues.
     pub fn held_bytes(&self) -> usize {
         self.0.slice.len() + size_of::<MessageHeader>()
+    }
+}
+
+/// QoS, RETAIN, expiry and publisher, in front of a stored body.
+const STORED_HEADER_BYTES: usize = 2 + 2 * 8;
+
+impl Message {
+    /// Appends what [`Self::from_stored`] makes the message of again.
+    pub fn put_stored(&self, out: &mut Vec<u8>) {
+        let MessageHeader { qos, retain, expires, publisher, topic_hash: _, layout: _ } = self.header();
+        out.extend_from_slice(&[*qos as u8, u8::from(*retain)]);
+        for word in [expires.0, *publisher] {
+            out.extend_from_slice(&word.to_le_bytes());
+        }
+        out.extend_from_slice(&self.0.slice);
+    }
+
+    /// `None` where the bytes are no message's.
+    pub fn from_stored(bytes: &[u8], hasher: &TopicHasher) -> Option<Self> {
+        let (&[qos, retain, ref words @ ..], body) = bytes.split_first_chunk::<STORED_HEADER_BYTES>()?;
+        let word = |at: usize| words[8 * at..].first_chunk().map(|word| u64::from_le_bytes(*word));
+        let layout = BodyLayout::read(body)?;
+        let header = MessageHeader {
+            layout,
+            qos: QoS::from_u8(qos)?,
+            retain: match retain {
+                0 => false,
+                1 => true,
+                _ => return None,
+            },
+            expires: Timestamp(word(0)?),
+            topic_hash: hasher.hash(PublishBody { bytes: body, layout }.topic()),
+            publisher: word(1)?,
+        };
+        Some(Self(ThinArc::from_header_and_slice(header, body)))
     }
 }
 
@@ -135,5 +170,35 @@ impl<'a> Draft<'a> {
     /// The message to keep; made when it is first asked for.
     pub(super) fn message(&mut self) -> Message {
         self.kept.get_or_insert_with(|| Message(ThinArc::from_header_and_slice(self.header, self.bytes))).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mqtt::PropertyBuffer;
+
+    #[test]
+    fn what_was_stored_is_the_same_message_and_what_was_cut_is_none() {
+        let mut properties = PropertyBuffer::new();
+        properties.push_user_property("key", "value");
+        properties.push_four_byte(PropertyId::MessageExpiryInterval, 60);
+        let (topic, hasher) = (TopicName::new("a/b").expect("a topic"), TopicHasher::new(3));
+        let parts = Parts {
+            topic,
+            topic_hash: hasher.hash("a/b"),
+            qos: QoS::ExactlyOnce,
+            retain: true,
+            properties: &properties.properties(),
+            payload: b"",
+            publisher: 77,
+        };
+        let message = Draft::write(Timestamp(5), &parts, &mut Vec::new()).message();
+        let mut stored = Vec::new();
+        message.put_stored(&mut stored);
+        assert_eq!(Message::from_stored(&stored, &hasher), Some(message));
+        for len in 0..stored.len() {
+            assert_eq!(Message::from_stored(&stored[..len], &hasher), None, "{len}");
+        }
     }
 }

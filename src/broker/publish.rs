@@ -4,9 +4,9 @@ use super::core::ShardCore;
 use super::deliver::{Copy, Delivered};
 use super::effects::{Effects, Event};
 use super::message::{Draft, Parts};
+use super::old_record::OldRecord;
 use super::options::Options;
 use super::pending::{Completion, Join};
-use super::record::Record;
 use crate::access::{Guard, Identity};
 use crate::base::limits::PACKET_IDS_MAX;
 use crate::base::{ConnId, Refusal, ShardSet, Timestamp};
@@ -200,7 +200,7 @@ impl ShardCore {
         self.publish(now, slot, publish, topic, &mut join, fx);
         if kind == AckKind::PubRec && self.sessions[slot].is_durable() {
             // Behind the message: a log that ends between the two has it twice rather than not at all.
-            self.record(Record::Accepted { session, packet_id: id }, fx);
+            self.record(OldRecord::Accepted { session, packet_id: id }, fx);
             self.wait_for_commit(&mut join);
         }
         self.finish(now, join, fx);

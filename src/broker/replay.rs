@@ -26,7 +26,7 @@ impl ShardCore {
         let (shard, last_shard) = if filter.has_wildcard() {
             (0, self.options.shards - 1)
         } else {
-            let home = self.home(self.index.hash(TopicName::trusted(filter.as_str())).get()).index();
+            let home = self.homes.of_topic(self.index.hash(TopicName::trusted(filter.as_str()))).index();
             (home, home)
         };
         Replay {

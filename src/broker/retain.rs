@@ -4,16 +4,16 @@ use super::core::ShardCore;
 use super::effects::Effects;
 use super::mesh::MeshMessage;
 use super::message::{Draft, Message};
+use super::old_record::OldRecord;
 use super::options::Options;
 use super::pending::Join;
-use super::record::Record;
 use crate::base::Refusal;
 use crate::mqtt::QoS;
 
 impl ShardCore {
     /// Takes a message with RETAIN to the home of its topic.
     pub(super) fn retain(&mut self, draft: &mut Draft<'_>, join: &mut Join, fx: &mut Effects) {
-        let home = self.home(draft.header().topic_hash.get());
+        let home = self.homes.of_topic(draft.header().topic_hash);
         if home == self.me {
             return self.store_retained(draft.message(), join, fx);
         }
@@ -32,7 +32,7 @@ impl ShardCore {
             // What it replaces must not be taken for the topic's last value. [MQTT3-3.3.1-7]
             self.remove_retained(&message, fx);
         } else if self.is_recorded(&message) {
-            self.record(Record::Retained { message: message.clone() }, fx);
+            self.record(OldRecord::Retained { message: message.clone() }, fx);
         }
         if self.options.durable && message.header().qos != QoS::AtMostOnce {
             self.wait_for_commit(join);
@@ -58,7 +58,7 @@ impl ShardCore {
 
     pub(super) fn remove_retained(&mut self, message: &Message, fx: &mut Effects) {
         if self.retained.remove(message.topic()).is_some() && self.is_recorded(message) {
-            self.record(Record::RetainedCleared { topic: message.topic().as_str().into() }, fx);
+            self.record(OldRecord::RetainedCleared { topic: message.topic().as_str().into() }, fx);
         }
     }
 }

@@ -6,6 +6,7 @@ use hashbrown::HashTable;
 use slab::Slab;
 use triomphe::ThinArc;
 
+use super::homes::Homes;
 use super::message::Message;
 use super::retained::{LiveTopics, Replay};
 use super::timers::TimerId;
@@ -205,15 +206,14 @@ pub(super) struct Sessions {
     me: ShardId,
     slots: Slab<Session>,
     by_client: HashTable<u32>,
-    hasher: ahash::RandomState,
+    homes: Homes,
     generation: u32,
     connected: usize,
 }
 
 impl Sessions {
-    pub(super) fn new(me: ShardId, seed: u64) -> Self {
-        let hasher = ahash::RandomState::with_seeds(seed, 1, 2, 3);
-        Self { me, slots: Slab::new(), by_client: HashTable::new(), hasher, generation: 0, connected: 0 }
+    pub(super) fn new(me: ShardId, homes: Homes) -> Self {
+        Self { me, slots: Slab::new(), by_client: HashTable::new(), homes, generation: 0, connected: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -237,9 +237,8 @@ impl Sessions {
         session
     }
 
-    /// Every shard gives the same answer: they share the seed.
     pub(super) fn client_hash(&self, client_id: &str) -> u64 {
-        self.hasher.hash_one(client_id)
+        self.homes.client_hash(client_id)
     }
 
     pub(super) fn find(&self, client_id: &str) -> Option<u32> {
@@ -268,8 +267,8 @@ impl Sessions {
             ends_at: Timestamp::NEVER,
         }) as u32;
         let hash = self.client_hash(client_id);
-        let (slots, hasher) = (&self.slots, &self.hasher);
-        self.by_client.insert_unique(hash, slot, |&slot| hasher.hash_one(&*slots[slot as usize].client_id));
+        let (slots, homes) = (&self.slots, &self.homes);
+        self.by_client.insert_unique(hash, slot, |&slot| homes.client_hash(&slots[slot as usize].client_id));
         slot
     }
 

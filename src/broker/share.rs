@@ -19,7 +19,7 @@ const GROUP_OPTIONS: SubscriptionOptions =
 
 impl ShardCore {
     pub(super) fn group_home(&self, group: &str, filter: TopicFilter<'_>) -> ShardId {
-        self.home(self.homes.hash_one((group, filter.as_str())))
+        self.homes.of_group(group, filter)
     }
 
     /// At the group's home: a member joins, or changes its options.

@@ -4,9 +4,9 @@ use super::after_drain::AfterDrain;
 use super::core::ShardCore;
 use super::effects::{Effects, Event};
 use super::mesh::{MeshMessage, Token};
+use super::old_record::OldRecord;
 use super::pending::{Completion, Join, SubAckDue};
 use super::publish::has_more_levels_than;
-use super::record::Record;
 use super::retained::Replay;
 use super::session::Membership;
 use crate::base::limits::{FILTERS_PER_PACKET_MAX, SUBSCRIBES_PENDING_MAX};
@@ -246,7 +246,7 @@ impl ShardCore {
         options: SubscriptionOptions,
         fx: &mut Effects,
     ) {
-        self.record_of(slot, fx, |session| Record::Subscribed { session, filter: full_text(filter), options });
+        self.record_of(slot, fx, |session| OldRecord::Subscribed { session, filter: full_text(filter), options });
     }
 
     /// Every shard knows of the subscriptions. What was published before may still be on its way here, and would be
@@ -308,7 +308,7 @@ impl ShardCore {
             None => self.unsubscribe_plain(slot, filter.filter, fx),
         };
         if existed {
-            self.record_of(slot, fx, |session| Record::Unsubscribed { session, filter: full_text(filter) });
+            self.record_of(slot, fx, |session| OldRecord::Unsubscribed { session, filter: full_text(filter) });
         }
         existed
     }

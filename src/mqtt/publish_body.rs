@@ -14,7 +14,7 @@ use super::packet::{Delivery, QoS};
 use super::properties::{Properties, PropertyId};
 use super::topic::TopicName;
 use super::version::Version;
-use super::wire::{put_binary, put_fixed_header, put_variable_byte_integer, variable_byte_integer_len};
+use super::wire::{Reader, put_binary, put_fixed_header, put_variable_byte_integer, variable_byte_integer_len};
 use crate::base::SubscriptionId;
 use crate::base::limits::FIXED_HEADER_BYTES_MAX;
 
@@ -49,6 +49,20 @@ impl BodyLayout {
             false => properties_at + length_of_length(&out[properties_at..]),
         };
         Self { properties_at: properties_at as u32, forwarded_at: forwarded_at as u32, payload_at: payload_at as u32 }
+    }
+}
+
+impl BodyLayout {
+    /// Of bytes that `write` made, as a store gives them back; `None` where they are no such bytes.
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        let mut reader = Reader::new(bytes);
+        TopicName::new(reader.text_that_may_hold_nul().ok()?).ok()?;
+        let at = |reader: &Reader<'_>| u32::try_from(bytes.len() - reader.rest().len()).ok();
+        let properties_at = at(&reader)?;
+        let properties_len = reader.variable_byte_integer().ok()?;
+        let forwarded_at = at(&reader)?;
+        reader.take(properties_len as usize).ok()?;
+        Some(Self { properties_at, forwarded_at, payload_at: at(&reader)? })
     }
 }
 
@@ -214,6 +228,8 @@ mod tests {
         let topic = TopicName::trusted("a/b");
         let layout = BodyLayout::write(topic, &properties.properties(), b"hello", &mut bytes);
         let body = PublishBody { bytes: &bytes, layout };
+        assert_eq!(BodyLayout::read(&bytes), Some(layout));
+        assert_eq!(BodyLayout::read(&bytes[..layout.payload_at as usize - 1]), None);
         assert_eq!((body.topic(), body.payload()), ("a/b", &b"hello"[..]));
         let ids = [SubscriptionId::new(7).unwrap(), SubscriptionId::new(300).unwrap()];
         for version in [Version::V3_1, Version::V3_1_1, Version::V5] {

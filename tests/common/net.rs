@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use thrum::access::{Guard, Open};
 use thrum::base::{ConnId, Millis, ShardId, Timestamp};
-use thrum::broker::{Effects, Event, Input, MeshMessage, Options, Record, ShardCore};
+use thrum::broker::{Effects, Event, Input, MeshMessage, OldRecord, Options, ShardCore};
 use thrum::mqtt::{Frame, Packet, Progress, Sender, TopicName, Version, decode, encode, frame};
 
 /// A client's end of a connection.
@@ -41,7 +41,7 @@ pub struct Net {
     clients: Vec<Vec<Option<usize>>>,
     next_shard: usize,
     pub events: Vec<Event>,
-    pub records: Vec<Record>,
+    pub records: Vec<OldRecord>,
     committed: Vec<u64>,
     /// Whether records are committed as soon as they are made.
     pub commits: bool,

@@ -1,7 +1,7 @@
 //! Acknowledge after the commit: what must survive is on disk before its sender is told, and nothing else waits for it.
 
 use thrum::base::Millis;
-use thrum::broker::{Options, Record, ShardCore};
+use thrum::broker::{OldRecord, Options, ShardCore};
 use thrum::mqtt::{AckType, PropertyId, QoS, ReasonCode};
 use thrum::session::{FullPolicy, QueueBounds};
 
@@ -17,7 +17,7 @@ fn durable() -> Options {
 
 /// The names of the records that were made since the last call.
 fn records(net: &mut Net) -> Vec<String> {
-    let name = |record: &Record| format!("{record:?}").split([' ', '{']).next().unwrap().to_owned();
+    let name = |record: &OldRecord| format!("{record:?}").split([' ', '{']).next().unwrap().to_owned();
     let names = net.records.iter().map(name).collect();
     net.records.clear();
     names
@@ -48,7 +48,7 @@ fn an_acknowledgement_waits_until_every_shard_has_stored_the_message() {
                 .records
                 .iter()
                 .filter_map(|record| match record {
-                    Record::Queued { session, .. } => Some(session.shard.index()),
+                    OldRecord::Queued { session, .. } => Some(session.shard.index()),
                     _ => None,
                 })
                 .collect();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use thrum::access::Verdict;
 use thrum::base::{ConnId, ShardId, Timestamp};
-use thrum::broker::{CheckId, Consumed, DisconnectCause, Effects, Event, Input, MeshMessage, Record, ShardCore};
+use thrum::broker::{CheckId, Consumed, DisconnectCause, Effects, Event, Input, MeshMessage, OldRecord, ShardCore};
 use thrum::mqtt::{
     AckType, Delivery, Frame, Packet, Progress, PropertyId, PropertyValue, ReasonCode, Sender, Version, decode, frame,
 };
@@ -308,7 +308,7 @@ impl World {
             self.note(|| format!("shard {shard} records {record:?}"));
             let at = self.shards[shard].records;
             match record {
-                Record::Queued { message, retain: false, .. } | Record::Retained { message } => {
+                OldRecord::Queued { message, retain: false, .. } | OldRecord::Retained { message } => {
                     if let Some(msg) = msg_of(message.body().payload()) {
                         self.model.recorded.push((msg, shard, at, self.model.step));
                     }
