@@ -2,8 +2,9 @@
 
 use super::effects::CheckId;
 use super::mesh::MeshMessage;
+use super::stored::StoredMessage;
 use crate::access::Verdict;
-use crate::base::{ConnId, ShardId};
+use crate::base::{ConnId, RecordId, SessionRef, ShardId};
 use crate::mqtt::{Packet, TopicName};
 
 /// One thing that happened. Identifiers of connections are the driver's: small, dense, and not used again before
@@ -45,9 +46,23 @@ pub enum Input<'a> {
     MeshDrained,
     /// Time has passed; see `ShardCore::next_timeout`.
     Tick,
-    /// The first `records` of all records ever asked for are durable.
+    /// All records up to the one with this number are durable.
     Committed {
-        records: u64,
+        number: u64,
+    },
+    /// All records up to the one with this number are where `Effects::fetches` are answered from.
+    Settled {
+        number: u64,
+    },
+    /// The answer to one of `Effects::fetches`: what the store has, in order, up to `last`.
+    Fetched {
+        session: SessionRef,
+        last: RecordId,
+        messages: Vec<StoredMessage>,
+    },
+    /// Whether records can be made durable now; until the first of these they can.
+    Store {
+        is_writable: bool,
     },
     /// The broker itself publishes, on a topic of its own: one that starts with `$`. It is retained.
     Announce {

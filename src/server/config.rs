@@ -194,6 +194,7 @@ impl Config {
             seed: defaults.seed,
             secret: defaults.secret,
             durable: defaults.durable,
+            next_record: defaults.next_record,
         }
     }
 }

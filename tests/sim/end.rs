@@ -89,7 +89,8 @@ fn judge(world: &mut World, _observer: usize) {
     }
     let mut violation = None;
     for (shard, missing) in missing.iter().enumerate() {
-        let excused = if world.profile.roomy { 0 } else { drops(shard, &FULL) };
+        let full = if world.profile.roomy { 0 } else { drops(shard, &FULL) };
+        let excused = full + drops(shard, &[DropReason::QosZeroHeld]);
         if missing.len() > excused {
             let (session, msg) = missing[0];
             let client = model.sessions[session].client;
@@ -184,7 +185,9 @@ fn retained(world: &World) -> Option<String> {
             });
             let Some(since) = asked.map(|sub| sub.from).min() else { continue };
             let got = session.got.get(&last).is_some_and(|got| got.last >= since);
-            let lossy = !world.profile.roomy || !world.profile.roomy_output || excused(session, &message.written);
+            let held = world.shards[session.shard].core.counters().dropped(DropReason::QosZeroHeld);
+            let lossy =
+                held > 0 || !world.profile.roomy || !world.profile.roomy_output || excused(session, &message.written);
             if !got && !lossy {
                 return Some(format!(
                     "client {} was never sent the retained message {last}: {message:?}",
