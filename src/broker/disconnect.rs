@@ -217,7 +217,12 @@ impl ShardCore {
         }
         // What was never sent may still go to another member; a QoS 2 delivery that began may not. [MQTT-4.8.2-5]
         let in_flight: Vec<Outgoing> = session.outbound.drain().collect();
-        let in_flight = in_flight.into_iter().map(|item| (item.qos == QoS::AtLeastOnce, Dropped::Here(item)));
+        let committed = self.records_committed;
+        let in_flight = in_flight.into_iter().map(|outgoing| {
+            // What is not durable has not left.
+            let has_begun = outgoing.item.is_none_or(|item| item.number() <= committed);
+            (outgoing.qos == QoS::AtLeastOnce || !has_begun, Dropped::Here(outgoing))
+        });
         for (may_go_on, item) in in_flight.chain(session.queue.drain().map(|item| (true, item))) {
             self.held.drop(&item);
             match item {

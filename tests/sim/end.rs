@@ -237,7 +237,12 @@ fn shared(world: &World) -> Option<String> {
             let got = members.iter().any(|(session, _)| {
                 session.got.get(&msg).is_some_and(|got| got.received > 0 || session.to.is_some() && got.emitted > 0)
             });
-            let excused = !world.profile.roomy || members.iter().any(|(session, _)| excused(session, written));
+            // With QoS 2 a delivery that began goes to nobody else, also where it waited for the store until its session
+            // ended. [MQTT-4.8.2-5]
+            let began = |session: &Session| session.to.is_some() && written.qos == 2 && model.durable;
+            let has_begun = members.iter().any(|(session, _)| began(session));
+            let excused =
+                has_begun || !world.profile.roomy || members.iter().any(|(session, _)| excused(session, written));
             if must && !got && !excused {
                 return Some(format!("no member of {group:?} got {msg}: {message:?}"));
             }
