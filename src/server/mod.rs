@@ -25,6 +25,7 @@ mod shard_stats;
 #[cfg(test)]
 mod shard_tests;
 mod stage;
+mod store_config;
 mod sys;
 
 pub use boot::{Broker, StartError};
@@ -34,3 +35,4 @@ pub use host::{HostError, HostLimits, raise_descriptor_limit};
 pub use log::{Log, log_event};
 pub use memory::{HeapBytes, set_give_back};
 pub use run::run;
+pub use store_config::{Durability, StoreConfig};

@@ -40,7 +40,7 @@ impl Shards {
     }
 
     fn with(config: Config, ring_slots: usize) -> Self {
-        let config = Arc::new(Config { sys_interval_secs: 0, ..config });
+        let config = Arc::new(Config { sys_interval_secs: 0, persistence: false, ..config });
         let count = config.shards;
         let doors = Arc::new(Doors::new(config.connections_max));
         let clock = Clock::start();

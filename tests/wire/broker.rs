@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -21,15 +21,23 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// So many brokers run at the same time at most, however many tests do.
 const BROKERS_MAX: u32 = 4;
 
-/// How a broker is to be configured. Quiet $SYS, short drain, everything else by default.
+/// How a broker is to be configured. Quiet $SYS, short drain, no store, everything else by default.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
     shards: usize,
     options: Vec<(String, String)>,
     limits: Vec<(String, String)>,
+    /// None: without persistence.
+    store: Option<StoreSetup>,
     log_level: String,
     log_format: String,
     descriptors_max: Option<u32>,
+}
+
+#[derive(Clone, Debug)]
+struct StoreSetup {
+    folder: PathBuf,
+    options: Vec<(String, String)>,
 }
 
 impl Setup {
@@ -38,6 +46,7 @@ impl Setup {
             shards,
             options: Vec::new(),
             limits: Vec::new(),
+            store: None,
             log_level: "info".into(),
             log_format: "json".into(),
             descriptors_max: None,
@@ -62,6 +71,18 @@ impl Setup {
         self
     }
 
+    /// With a store in this folder.
+    pub(crate) fn store(mut self, folder: &Path) -> Self {
+        self.store = Some(StoreSetup { folder: folder.into(), options: Vec::new() });
+        self
+    }
+
+    /// A key of `[store]`, its value as the file has it.
+    pub(crate) fn store_option(mut self, key: &str, value: &str) -> Self {
+        self.store.as_mut().expect("there is a store").options.push((key.into(), value.into()));
+        self
+    }
+
     pub(crate) fn log_level(mut self, level: &str) -> Self {
         self.log_level = level.into();
         self
@@ -83,7 +104,7 @@ impl Setup {
     }
 
     fn text(&self, address: &str) -> String {
-        let mut text = format!("shards = {}\n", self.shards);
+        let mut text = format!("shards = {}\npersistence = {}\n", self.shards, self.store.is_some());
         for (key, value) in &self.options {
             let _ = writeln!(text, "{key} = {value}");
         }
@@ -91,6 +112,10 @@ impl Setup {
         let _ = write!(text, "\n[log]\nformat = \"{}\"\nlevel = \"{}\"\n\n[limits]\n", self.log_format, self.log_level);
         for (key, value) in &self.limits {
             let _ = writeln!(text, "{key} = {value}");
+        }
+        if let Some(store) = &self.store {
+            let _ = writeln!(text, "\n[store]\ndirectory = \"{}\"", store.folder.display());
+            store.options.iter().for_each(|(key, value)| _ = writeln!(text, "{key} = {value}"));
         }
         text
     }
