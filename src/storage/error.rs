@@ -8,12 +8,16 @@ use std::path::{Path, PathBuf};
 pub enum StoreError {
     /// Another process has the directory.
     Locked { directory: PathBuf, pid: Option<u32> },
-    /// No store, or one of another version.
-    Format { path: PathBuf, what: String },
+    /// A store of another version.
+    Format { path: PathBuf, found: u64, known: u64 },
+    /// A copy goes only where nothing is.
+    NotEmpty { directory: PathBuf },
     /// What was written is not what is there.
     Damaged { path: PathBuf, offset: u64, what: String },
     /// The settled store's own trouble.
     Settled { path: PathBuf, error: Box<redb::Error> },
+    /// A row of the settled store is not what it should be.
+    Row { path: PathBuf, what: String },
     Io { what: &'static str, path: PathBuf, error: io::Error },
     /// A thread of the store is not there any more.
     Stopped,
@@ -40,7 +44,14 @@ impl fmt::Display for StoreError {
                 }
                 write!(f, " has this store; stop it, or give this broker a directory of its own")
             }
-            Self::Format { path, what } => write!(f, "{}: {what}", path.display()),
+            Self::Format { path, found, known } => write!(
+                f,
+                "{}: a store of format version {found}, this broker knows {known}: start the version that made it",
+                path.display()
+            ),
+            Self::NotEmpty { directory } => {
+                write!(f, "{}: not empty; name a directory that is, or that is not there", directory.display())
+            }
             Self::Damaged { path, offset, what } => write!(
                 f,
                 "{}: damaged at offset {offset}: {what}; `thrum store check` looks at all of the store, \
@@ -51,6 +62,12 @@ impl fmt::Display for StoreError {
                 f,
                 "{}: {error}; if this stays, `thrum store check` looks at all of the store, `thrum store salvage` \
                  makes a new one of what is sound",
+                path.display()
+            ),
+            Self::Row { path, what } => write!(
+                f,
+                "{}: {what}; `thrum store check` looks at all of the store, `thrum store salvage` makes a new one of \
+                 what is sound",
                 path.display()
             ),
             Self::Io { what, path, error } => write!(f, "{}: cannot {what}: {error}", path.display()),

@@ -5,8 +5,13 @@ mod backup;
 mod directory;
 mod error;
 mod inspect;
+mod load;
+mod overlay;
 mod recovery;
+mod rows;
+mod settled;
 mod settler;
+mod tables;
 
 pub use backup::BackupReport;
 pub use directory::StoreDirectory;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::directory::StoreDirectory;
 use super::error::StoreError;
-use super::settler::Settled;
+use super::settled::Settled;
 use crate::broker::{Message, StoredSession};
 
 /// A store that is open, with nothing in its segments any more.

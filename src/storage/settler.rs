@@ -11,9 +11,6 @@ use super::recovery::Store;
 use crate::base::{RecordId, SessionRef, ShardId};
 use crate::broker::{Fetch, StoredMessage};
 
-#[derive(Debug)]
-pub(super) struct Settled;
-
 /// What the threads tell a shard.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Told {
