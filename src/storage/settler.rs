@@ -7,6 +7,7 @@ use std::sync::mpsc;
 
 use super::backup::BackupReport;
 use super::error::StoreError;
+use super::log::FullSegment;
 use super::recovery::Store;
 use crate::base::{RecordId, SessionRef, ShardId};
 use crate::broker::{Fetch, StoredMessage};
@@ -70,12 +71,4 @@ impl StoreHandle {
 
     /// What was handed over for settling is settled; then the threads end. Of several handles' calls the first waits.
     pub fn stop(&self) {}
-}
-
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct FullSegment {
-    pub path: PathBuf,
-    pub shard: ShardId,
-    pub sequence: u64,
-    pub last_number: u64,
 }
