@@ -1,0 +1,30 @@
+//! L4: what survives the process. Each shard appends its records to a log of its own ([`Journal`], through [`Log`] and
+//! [`segment`]'s format) and waits until they are on disk; a thread moves what of them is still needed into the settled
+//! store, and a start puts both together.
+
+mod backup;
+pub mod codec;
+mod directory;
+mod error;
+mod inspect;
+mod journal;
+mod load;
+mod log;
+mod overlay;
+mod recovery;
+mod rows;
+pub mod segment;
+mod settled;
+mod settler;
+mod tables;
+mod wire;
+
+pub use backup::BackupReport;
+pub use directory::StoreDirectory;
+pub use error::StoreError;
+pub use inspect::{check, dump, salvage, stats};
+pub use journal::{Journal, JournalCounters, JournalOptions};
+pub use log::{Durability, Failure, FullSegment};
+pub use recovery::{Opened, Phase, Progress, RecoveryReport, ShardImage, Store, TornTail};
+pub use settler::{StoreHandle, StoreStats, Told};
+pub use wire::Sink;
