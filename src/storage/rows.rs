@@ -82,11 +82,9 @@ impl ItemRow<'_> {
         let Self { packet_id, message_bytes, copy, body } = self;
         out.clear();
         let mut flags = copy.qos as u8;
-        for (is_set, flag) in [
-            (copy.retain, RETAIN),
-            (copy.share.is_some(), HAS_SHARE),
-            (matches!(body, Body::Shared(_)), IS_SHARED),
-        ] {
+        for (is_set, flag) in
+            [(copy.retain, RETAIN), (copy.share.is_some(), HAS_SHARE), (matches!(body, Body::Shared(_)), IS_SHARED)]
+        {
             flags |= if is_set { flag } else { 0 };
         }
         out.push(flags);

@@ -46,9 +46,13 @@ pub(super) struct Meta {
 impl Settled {
     /// Opens the tables, or makes them for `new`. Repairing them after a crash tells `repairing` its thousandths.
     pub(super) fn open(path: &Path, new: Meta, repairing: impl Fn(u64) + 'static) -> Result<Self, StoreError> {
-        Self::open_with(path, new, Builder::new().set_repair_callback(move |repair| {
-            repairing((repair.progress() * 1000.0) as u64);
-        }))
+        Self::open_with(
+            path,
+            new,
+            Builder::new().set_repair_callback(move |repair| {
+                repairing((repair.progress() * 1000.0) as u64);
+            }),
+        )
     }
 
     /// With every page's checksum looked at.
@@ -80,7 +84,8 @@ impl Settled {
     /// The last settled number of each shard that has settled any in this epoch, and for the others the last one before it.
     pub(super) fn numbers(&self) -> Outcome<BTreeMap<ShardId, u64>> {
         let before = self.meta()?.next_number.saturating_sub(1);
-        let mut numbers: BTreeMap<ShardId, u64> = (0..=LAST_SHARD.index()).map(|at| (ShardId::new(at), before)).collect();
+        let mut numbers: BTreeMap<ShardId, u64> =
+            (0..=LAST_SHARD.index()).map(|at| (ShardId::new(at), before)).collect();
         for row in self.db.begin_read()?.open_table(NUMBERS)?.iter()? {
             let (shard, number) = row?;
             let shard = shard_of(shard.value()).ok_or_else(|| Trouble::row(NUMBERS, shard.value()))?;
@@ -205,9 +210,7 @@ fn change_sessions(txn: &WriteTransaction, overlay: &Overlay) -> Outcome<BTreeSe
                 SessionRow { client_id: client_id.clone(), expiry_secs: 0, left_at: None, will: None }
             }
             Fate::Kept => match table.get(id.get())? {
-                Some(row) => {
-                    SessionRow::read(row.value(), &hasher).ok_or_else(|| Trouble::row(SESSIONS, id.get()))?
-                }
+                Some(row) => SessionRow::read(row.value(), &hasher).ok_or_else(|| Trouble::row(SESSIONS, id.get()))?,
                 None => {
                     unknown.insert(id);
                     continue;
