@@ -12,10 +12,14 @@ mod load;
 mod log;
 mod overlay;
 mod recovery;
+#[cfg(test)]
+mod replay_tests;
 mod rows;
 pub mod segment;
 mod settled;
 mod settler;
+mod spool;
+mod stretch;
 mod tables;
 mod wire;
 
