@@ -3,14 +3,14 @@
 use std::fs;
 use std::path::Path;
 
-use redb::{Key, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableHandle, Value, WriteTransaction};
+use redb::{Key, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, Value, WriteTransaction};
 
 use super::directory::{StoreDirectory, sync_folder};
 use super::error::StoreError;
-use super::settled::Settled;
+use super::settled::{Meta, Settled};
 use super::tables::{
     ARRIVED, ITEMS, MESSAGE_COUNTS, MESSAGES, META, NUMBERS, Outcome, RECEIVED, RELEASES, RETAINED, SESSIONS, SPOOL,
-    SUBSCRIPTIONS, Trouble,
+    SUBSCRIPTIONS,
 };
 
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -22,11 +22,11 @@ pub struct BackupReport {
 
 /// Into a directory that is empty or not there; it is a store that can be opened when this returns.
 pub(super) fn copy(settled: &Settled, into: &Path) -> Result<BackupReport, StoreError> {
-    let (directory, target) = create_empty(settled, into)?;
+    let (directory, target) = create_empty(settled.meta().map_err(settled.at())?, into)?;
     let copied = || -> Outcome<u64> {
         let from = settled.db()?.begin_read()?;
         let to = target.begin()?;
-        let rows = copy_tables(&from, &to, &mut |trouble| Err(trouble))?;
+        let rows = copy_tables(&from, &to)?;
         to.commit()?;
         Ok(rows)
     };
@@ -36,8 +36,8 @@ pub(super) fn copy(settled: &Settled, into: &Path) -> Result<BackupReport, Store
     Ok(BackupReport { rows, bytes })
 }
 
-/// A store with the other's name and nothing in it.
-pub(super) fn create_empty(like: &Settled, into: &Path) -> Result<(StoreDirectory, Settled), StoreError> {
+/// A store that has nothing but its name.
+pub(super) fn create_empty(meta: Meta, into: &Path) -> Result<(StoreDirectory, Settled), StoreError> {
     let is_empty = match fs::read_dir(into) {
         Ok(mut entries) => entries.next().is_none(),
         Err(_) => !into.exists(),
@@ -46,27 +46,23 @@ pub(super) fn create_empty(like: &Settled, into: &Path) -> Result<(StoreDirector
         return Err(StoreError::NotEmpty { directory: into.to_owned() });
     }
     let directory = StoreDirectory::lock(into)?;
-    let target = Settled::open(&directory.settled_file(), like.meta().map_err(like.at())?)?;
+    let target = Settled::open(&directory.settled_file(), meta)?;
     Ok((directory, target))
 }
 
-/// What becomes of a table that can be read no further: an error ends the copy.
-type OnTrouble<'a> = &'a mut dyn FnMut(Trouble) -> Outcome<()>;
-
-/// Copies all rows; how many.
-pub(super) fn copy_tables(from: &ReadTransaction, to: &WriteTransaction, on_trouble: OnTrouble<'_>) -> Outcome<u64> {
-    let mut rows = copy_table(from, to, META, on_trouble)?;
-    rows += copy_table(from, to, NUMBERS, on_trouble)?;
-    rows += copy_table(from, to, SESSIONS, on_trouble)?;
-    rows += copy_table(from, to, SUBSCRIPTIONS, on_trouble)?;
-    rows += copy_table(from, to, ITEMS, on_trouble)?;
-    rows += copy_table(from, to, RELEASES, on_trouble)?;
-    rows += copy_table(from, to, RECEIVED, on_trouble)?;
-    rows += copy_table(from, to, MESSAGES, on_trouble)?;
-    rows += copy_table(from, to, MESSAGE_COUNTS, on_trouble)?;
-    rows += copy_table(from, to, RETAINED, on_trouble)?;
-    rows += copy_table(from, to, SPOOL, on_trouble)?;
-    rows += copy_table(from, to, ARRIVED, on_trouble)?;
+fn copy_tables(from: &ReadTransaction, to: &WriteTransaction) -> Outcome<u64> {
+    let mut rows = copy_table(from, to, META)?;
+    rows += copy_table(from, to, NUMBERS)?;
+    rows += copy_table(from, to, SESSIONS)?;
+    rows += copy_table(from, to, SUBSCRIPTIONS)?;
+    rows += copy_table(from, to, ITEMS)?;
+    rows += copy_table(from, to, RELEASES)?;
+    rows += copy_table(from, to, RECEIVED)?;
+    rows += copy_table(from, to, MESSAGES)?;
+    rows += copy_table(from, to, MESSAGE_COUNTS)?;
+    rows += copy_table(from, to, RETAINED)?;
+    rows += copy_table(from, to, SPOOL)?;
+    rows += copy_table(from, to, ARRIVED)?;
     Ok(rows)
 }
 
@@ -74,20 +70,13 @@ fn copy_table<K: Key + 'static, V: Value + 'static>(
     from: &ReadTransaction,
     to: &WriteTransaction,
     table: TableDefinition<'_, K, V>,
-    on_trouble: OnTrouble<'_>,
 ) -> Outcome<u64> {
     let mut copied = 0;
-    let mut copy = || -> Outcome<()> {
-        let mut target = to.open_table(table)?;
-        for row in from.open_table(table)?.iter()? {
-            let (key, value) = row?;
-            target.insert(key.value(), value.value())?;
-            copied += 1;
-        }
-        Ok(())
-    };
-    if let Err(trouble) = copy() {
-        on_trouble(trouble.in_table(table.name()))?;
+    let mut target = to.open_table(table)?;
+    for row in from.open_table(table)?.iter()? {
+        let (key, value) = row?;
+        target.insert(key.value(), value.value())?;
+        copied += 1;
     }
     Ok(copied)
 }

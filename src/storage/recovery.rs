@@ -145,7 +145,7 @@ fn settle_segments(
             of => of.insert((*shard, Chain::new(overlay.next_number(*shard)))),
         };
         let stretch = Stretch { path, shard: *shard, sequence: *sequence, last_number: u64::MAX };
-        let read = stretch.read(&meta, &settled.hasher, chain, &mut overlay)?;
+        let read = stretch.read(&meta, &settled.hasher, chain, &mut |batch| overlay.apply_batch(*shard, batch))?;
         report.segments += u64::from(read.is_of_log);
         report.segment_bytes += read.bytes;
         if let Some(offset) = read.torn_at {

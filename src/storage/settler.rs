@@ -262,7 +262,7 @@ fn settle(shared: &Shared, segments: &[FullSegment]) -> Result<(), StoreError> {
         }
         let stretch = Stretch { path, shard: *shard, sequence: *sequence, last_number: *last_number };
         let mut chain = Chain::new(overlay.next_number(*shard));
-        stretch.read(&meta, &settled.hasher, &mut chain, &mut overlay)?;
+        stretch.read(&meta, &settled.hasher, &mut chain, &mut |batch| overlay.apply_batch(*shard, batch))?;
         if overlay.next_number(*shard) <= *last_number {
             let what = format!("it ends before record {last_number}, which was written to it");
             return Err(StoreError::damaged(path, 0, what));

@@ -1,11 +1,10 @@
-//! A segment's file, read into an overlay.
+//! A segment's file, read as far as it has something to say.
 
 use std::fs;
 use std::path::Path;
 
 use super::error::StoreError;
-use super::overlay::Overlay;
-use super::segment::{Batch, Chain, Segment, SegmentError};
+use super::segment::{Batch, Chain, Header, Segment, SegmentError};
 use super::settled::Meta;
 use crate::base::{RecordId, ShardId};
 use crate::broker::Record;
@@ -32,50 +31,45 @@ pub(super) struct StretchRead {
 }
 
 impl Stretch<'_> {
-    /// Applies all of it that is not settled, batch by batch. Damage and gaps are errors; what stands before them is in
-    /// the overlay then.
+    /// Gives all of it that is new to the chain, batch by batch. Damage and gaps are errors; what stands before them was
+    /// given then.
     pub(super) fn read(
         &self,
         meta: &Meta,
         hasher: &TopicHasher,
         chain: &mut Chain,
-        overlay: &mut Overlay,
+        take: &mut dyn FnMut(Vec<(RecordId, Record)>),
     ) -> Result<StretchRead, StoreError> {
         let bytes = fs::read(self.path).map_err(StoreError::io("read the segment", self.path))?;
         let damaged = |error: SegmentError| StoreError::damaged(self.path, error.offset, error.what);
         let mut read = StretchRead { bytes: bytes.len() as u64, is_of_log: false, torn_at: None };
-        if !self.is_begun(&bytes) {
-            return Ok(read);
-        }
         let (header, mut batches) = Segment::open(&bytes).map_err(damaged)?;
-        let is_old = header.epoch < meta.epoch || header.sequence != self.sequence || header.shard != self.shard;
-        if header.store_id != meta.store_id || header.epoch > meta.epoch {
-            return Err(StoreError::damaged(self.path, 0, "a segment of another store, or of a later start of it"));
-        }
-        // A file that was to be used again still has what it had before.
-        if is_old {
-            return Ok(read);
-        }
-        read.is_of_log = true;
-        while chain.next() <= self.last_number {
+        read.is_of_log = self.is_of_log(&header, meta)?;
+        while read.is_of_log && chain.next() <= self.last_number {
             let Some(batch) = batches.next() else { break };
             let batch = batch.map_err(damaged)?;
             if chain.take(&batch).map_err(damaged)? {
-                overlay.apply_batch(self.shard, decode(&batch, hasher).map_err(damaged)?);
+                take(decode(&batch, hasher).map_err(damaged)?);
             }
         }
         read.torn_at = batches.torn().map(|torn| torn.offset);
         Ok(read)
     }
 
-    /// A file that was only prepared is zeros from its beginning.
-    fn is_begun(&self, bytes: &[u8]) -> bool {
-        bytes.iter().take(HEADER_BYTES).any(|&byte| byte != 0)
+    /// Whether it is one of this epoch: one of an earlier start was settled then, and only its removal is missing.
+    pub(super) fn is_of_log(&self, header: &Header, meta: &Meta) -> Result<bool, StoreError> {
+        let what = if header.store_id != meta.store_id {
+            "a segment of another store"
+        } else if header.epoch > meta.epoch {
+            "a segment of a later start than the settled store knows of"
+        } else if header.sequence != self.sequence || header.shard != self.shard {
+            "a segment of another place in the log"
+        } else {
+            return Ok(header.epoch == meta.epoch);
+        };
+        Err(StoreError::damaged(self.path, 0, what))
     }
 }
-
-/// A segment's first block.
-const HEADER_BYTES: usize = 4096;
 
 /// All of a batch, so that it is applied as a whole.
 pub(super) fn decode(batch: &Batch<'_>, hasher: &TopicHasher) -> Result<Vec<(RecordId, Record)>, SegmentError> {

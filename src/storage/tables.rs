@@ -63,14 +63,6 @@ impl Trouble {
         Self::Row(format!("the row {key:?} of the table \"{table}\" is not readable"))
     }
 
-    /// Says which table it was.
-    pub(super) fn in_table(self, table: &str) -> Self {
-        match self {
-            Self::Engine(error @ redb::Error::Corrupted(_)) => Self::Row(format!("the table \"{table}\": {error}")),
-            other => other,
-        }
-    }
-
     pub(super) fn at(self, path: &Path) -> StoreError {
         match self {
             Self::Engine(error) => StoreError::Settled { path: path.to_owned(), error: Box::new(error) },
