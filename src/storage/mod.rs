@@ -5,6 +5,7 @@
 mod backup;
 pub mod codec;
 mod directory;
+mod dump;
 mod error;
 mod inspect;
 mod journal;
@@ -12,19 +13,26 @@ mod load;
 mod log;
 mod overlay;
 mod recovery;
+#[cfg(test)]
+mod replay_tests;
 mod rows;
+mod salvage;
 pub mod segment;
 mod settled;
 mod settler;
+mod spool;
+mod stretch;
 mod tables;
 mod wire;
 
 pub use backup::BackupReport;
 pub use directory::StoreDirectory;
+pub use dump::dump;
 pub use error::StoreError;
-pub use inspect::{check, dump, salvage, stats};
+pub use inspect::{check, stats};
 pub use journal::{Journal, JournalCounters, JournalOptions};
 pub use log::{Durability, Failure, FullSegment};
 pub use recovery::{Opened, Phase, Progress, RecoveryReport, ShardImage, Store, TornTail};
+pub use salvage::salvage;
 pub use settler::{StoreHandle, StoreStats, Told};
 pub use wire::Sink;

@@ -95,8 +95,18 @@ impl Overlay {
         Self { applied: settled, ..Self::default() }
     }
 
+    /// For changes that no record made, and that need names.
+    pub(super) fn naming_from(next_number: u64) -> Self {
+        Self { highest: next_number.saturating_sub(1), ..Self::default() }
+    }
+
     pub(super) const fn weight(&self) -> usize {
         self.weight
+    }
+
+    /// Of the first record of the shard that is neither settled nor in here.
+    pub(super) fn next_number(&self, shard: ShardId) -> u64 {
+        self.applied.get(&shard).map_or(1, |last| last + 1)
     }
 
     /// Applies a whole batch, in which the first record has this number. Records that are settled or in here are skipped.

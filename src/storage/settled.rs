@@ -5,14 +5,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::backends::FileBackend;
-use redb::{Builder, Database, ReadableDatabase, ReadableTable, Table, WriteTransaction};
+use redb::{Builder, Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 
 use super::directory::FILE_MODE;
 use super::error::StoreError;
 use super::overlay::{Fate, Item, ItemChange, LAST_SHARD, Overlay, SessionChange};
-use super::rows::{Body, ItemRow, SessionRow, item_sent, options_to_word};
+use super::rows::{Body, ItemRow, SessionRow, item_sent, put_options_row};
 use super::tables::{
     ARRIVED, FORMAT_VERSION, ITEMS, MESSAGE_COUNTS, MESSAGES, META, NUMBERS, Outcome, RECEIVED, RELEASES, RETAINED,
     SESSIONS, SPOOL, SUBSCRIPTIONS, Trouble, meta,
@@ -25,7 +26,8 @@ const CACHE_BYTES: usize = 16 << 20;
 
 #[derive(Debug)]
 pub(super) struct Settled {
-    pub(super) db: Database,
+    /// None: it could not be opened anew yet.
+    db: Mutex<Option<Arc<Database>>>,
     pub(super) path: PathBuf,
     pub(super) hasher: TopicHasher,
 }
@@ -43,16 +45,21 @@ pub(super) struct Meta {
     pub(super) highest: u64,
 }
 
+/// How many there are of what.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Rows {
+    pub(super) sessions: u64,
+    pub(super) subscriptions: u64,
+    pub(super) items: u64,
+    pub(super) retained: u64,
+    pub(super) spooled: u64,
+    pub(super) file_bytes: u64,
+}
+
 impl Settled {
-    /// Opens the tables, or makes them for `new`. Repairing them after a crash tells `repairing` its thousandths.
-    pub(super) fn open(path: &Path, new: Meta, repairing: impl Fn(u64) + 'static) -> Result<Self, StoreError> {
-        Self::open_with(
-            path,
-            new,
-            Builder::new().set_repair_callback(move |repair| {
-                repairing((repair.progress() * 1000.0) as u64);
-            }),
-        )
+    /// Opens the tables, or makes them for `new`.
+    pub(super) fn open(path: &Path, new: Meta) -> Result<Self, StoreError> {
+        Self::open_with(path, new, &mut Builder::new())
     }
 
     /// With every page's checksum looked at.
@@ -61,15 +68,28 @@ impl Settled {
     }
 
     fn open_with(path: &Path, new: Meta, builder: &mut Builder) -> Result<Self, StoreError> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(FILE_MODE).open(path);
-        let file = file.map_err(StoreError::io("open the settled store", path))?;
-        let opened = || -> Outcome<(Database, Meta)> {
-            let db = builder.set_cache_size(CACHE_BYTES).create_with_backend(FileBackend::new(file)?)?;
-            let meta = prepare(&db, new)?;
-            Ok((db, meta))
-        };
-        let (db, meta) = opened().map_err(|trouble| trouble.at(path))?;
+        let db = open_engine(path, builder)?;
+        let meta = prepare(&db, new).map_err(|trouble| trouble.at(path))?;
+        let db = Mutex::new(Some(Arc::new(db)));
         Ok(Self { db, path: path.to_owned(), hasher: TopicHasher::new(meta.seed) })
+    }
+
+    /// The tables, for as long as the caller needs them.
+    pub(super) fn db(&self) -> Outcome<Arc<Database>> {
+        self.lock_db().clone().ok_or(Trouble::Closed)
+    }
+
+    fn lock_db(&self) -> MutexGuard<'_, Option<Arc<Database>>> {
+        self.db.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// After an I/O error the engine does nothing any more until it is opened anew. While somebody else still has it
+    /// open, this fails, and is to be tried again.
+    pub(super) fn reopen(&self) -> Result<(), StoreError> {
+        let mut db = self.lock_db();
+        drop(db.take());
+        *db = Some(Arc::new(open_engine(&self.path, &mut Builder::new())?));
+        Ok(())
     }
 
     pub(super) fn at(&self) -> impl Fn(Trouble) -> StoreError {
@@ -77,21 +97,32 @@ impl Settled {
     }
 
     pub(super) fn meta(&self) -> Outcome<Meta> {
-        let reading = self.db.begin_read()?;
+        let reading = self.db()?.begin_read()?;
         read_meta(&reading.open_table(META)?)
     }
 
     /// The last settled number of each shard that has settled any in this epoch, and for the others the last one before it.
     pub(super) fn numbers(&self) -> Outcome<BTreeMap<ShardId, u64>> {
         let before = self.meta()?.next_number.saturating_sub(1);
-        let mut numbers: BTreeMap<ShardId, u64> =
-            (0..=LAST_SHARD.index()).map(|at| (ShardId::new(at), before)).collect();
-        for row in self.db.begin_read()?.open_table(NUMBERS)?.iter()? {
+        let mut numbers: BTreeMap<ShardId, u64> = (0..=LAST_SHARD.index()).map(|at| (ShardId::new(at), before)).collect();
+        for row in self.db()?.begin_read()?.open_table(NUMBERS)?.iter()? {
             let (shard, number) = row?;
             let shard = shard_of(shard.value()).ok_or_else(|| Trouble::row(NUMBERS, shard.value()))?;
             numbers.insert(shard, number.value());
         }
         Ok(numbers)
+    }
+
+    pub(super) fn rows(&self) -> Outcome<Rows> {
+        let txn = self.db()?.begin_read()?;
+        Ok(Rows {
+            sessions: txn.open_table(SESSIONS)?.len()?,
+            subscriptions: txn.open_table(SUBSCRIPTIONS)?.len()?,
+            items: txn.open_table(ITEMS)?.len()?,
+            retained: txn.open_table(RETAINED)?.len()?,
+            spooled: txn.open_table(SPOOL)?.len()?,
+            file_bytes: std::fs::metadata(&self.path).map_or(0, |file| file.len()),
+        })
     }
 
     /// One transaction, on disk when this returns. How many changes were of sessions that are not there.
@@ -103,11 +134,20 @@ impl Settled {
     }
 
     pub(super) fn begin(&self) -> Outcome<WriteTransaction> {
-        let mut txn = self.db.begin_write()?;
+        let mut txn = self.db()?.begin_write()?;
         // Each commit leaves the store such that a start after a crash need not look at all of it.
         txn.set_quick_repair(true);
         Ok(txn)
     }
+}
+
+fn open_engine(path: &Path, builder: &mut Builder) -> Result<Database, StoreError> {
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(FILE_MODE).open(path);
+    let file = file.map_err(StoreError::io("open the settled store", path))?;
+    let open = || -> Outcome<Database> {
+        Ok(builder.set_cache_size(CACHE_BYTES).create_with_backend(FileBackend::new(file)?)?)
+    };
+    open().map_err(|trouble| trouble.at(path))
 }
 
 fn prepare(db: &Database, new: Meta) -> Outcome<Meta> {
@@ -210,7 +250,9 @@ fn change_sessions(txn: &WriteTransaction, overlay: &Overlay) -> Outcome<BTreeSe
                 SessionRow { client_id: client_id.clone(), expiry_secs: 0, left_at: None, will: None }
             }
             Fate::Kept => match table.get(id.get())? {
-                Some(row) => SessionRow::read(row.value(), &hasher).ok_or_else(|| Trouble::row(SESSIONS, id.get()))?,
+                Some(row) => {
+                    SessionRow::read(row.value(), &hasher).ok_or_else(|| Trouble::row(SESSIONS, id.get()))?
+                }
                 None => {
                     unknown.insert(id);
                     continue;
@@ -280,7 +322,10 @@ impl Settling<'_> {
             }
             let key = (session.get(), &**filter);
             match options {
-                Some(options) => drop(table.insert(key, options_to_word(*options))?),
+                Some(options) => {
+                    put_options_row(*options, &mut self.scratch);
+                    table.insert(key, &self.scratch[..])?;
+                }
                 None => drop(table.remove(key)?),
             }
         }

@@ -13,7 +13,7 @@ pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("me
 pub(super) const NUMBERS: TableDefinition<'_, u8, u64> = TableDefinition::new("numbers");
 pub(super) const SESSIONS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("sessions");
 /// By session and filter.
-pub(super) const SUBSCRIPTIONS: TableDefinition<'_, (u64, &str), u64> = TableDefinition::new("subscriptions");
+pub(super) const SUBSCRIPTIONS: TableDefinition<'_, (u64, &str), &[u8]> = TableDefinition::new("subscriptions");
 /// By session and item: in the order of the queue.
 pub(super) const ITEMS: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("items");
 /// By session and PUBREC, in their order: the packet identifier.
@@ -50,6 +50,8 @@ pub(super) enum Trouble {
     Engine(redb::Error),
     /// What is in a table is not what belongs there.
     Row(String),
+    /// After an error it could not be opened anew yet.
+    Closed,
     /// Of another version than [`FORMAT_VERSION`].
     Format(u64),
 }
@@ -64,6 +66,7 @@ impl Trouble {
     pub(super) fn at(self, path: &Path) -> StoreError {
         match self {
             Self::Engine(error) => StoreError::Settled { path: path.to_owned(), error: Box::new(error) },
+            Self::Closed => StoreError::Settled { path: path.to_owned(), error: Box::new(redb::Error::DatabaseClosed) },
             Self::Row(what) => StoreError::Row { path: path.to_owned(), what },
             Self::Format(found) => StoreError::Format { path: path.to_owned(), found, known: FORMAT_VERSION },
         }
