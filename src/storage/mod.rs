@@ -1,12 +1,20 @@
-//! L4: what survives. Each shard appends its records to a log of its own ([`Journal`], through [`Log`] and
-//! [`segment`]'s format).
+//! L4: what survives. Each shard appends its records to a log of its own: [`Log`] is its writer without a disk,
+//! [`Journal`] the same on a disk by way of glommio, [`segment`] its format and its reader.
 
+mod batch;
 pub mod codec;
+mod disk;
 mod journal;
 mod log;
+mod operation;
+#[cfg(test)]
+mod samples;
 pub mod segment;
+mod upkeep;
 mod wire;
 
-pub use journal::{Journal, JournalCounters, JournalOptions};
-pub use log::{Durability, Failure, FullSegment};
+pub use batch::Buffer;
+pub use journal::{FullSegment, Journal};
+pub use log::{Durability, Ended, Failure, Log, LogCounters, LogOptions};
+pub use operation::{FileName, Lane, Operation};
 pub use wire::Sink;
