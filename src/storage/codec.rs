@@ -146,3 +146,75 @@ fn read_body(kind: u8, from: &mut Reader<'_>, hasher: &TopicHasher) -> Option<Re
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::samples::{hasher, one_of_each, records};
+    use super::*;
+
+    fn body(record: &Record) -> Vec<u8> {
+        let mut body = Vec::new();
+        put(record, &mut body);
+        body
+    }
+
+    proptest! {
+        #[test]
+        fn a_record_reads_as_it_was_written_and_neither_cut_nor_with_more_behind_it(record in records()) {
+            let (kind, mut body) = (kind(&record), body(&record));
+            prop_assert_eq!(read(kind, &body, &hasher()), Some(record.clone()));
+            // A message ends with its payload, whose length is behind no limit of its own: the length before it says so.
+            for len in 0..body.len() {
+                prop_assert_eq!(read(kind, &body[..len], &hasher()), None);
+            }
+            body.push(0);
+            prop_assert_eq!(read(kind, &body, &hasher()), None);
+        }
+
+        #[test]
+        fn any_bytes_are_a_record_that_is_written_so_or_none(kind in 0..30u8, bytes in prop::collection::vec(0..4u8, 0..60)) {
+            if let Some(record) = read(kind, &bytes, &hasher()) {
+                prop_assert_eq!((super::kind(&record), body(&record)), (kind, bytes));
+            }
+        }
+    }
+
+    /// What was written once has to be read for ever: neither a kind's number nor its form may change.
+    #[test]
+    fn every_kind_keeps_its_number_and_its_form() {
+        let session = "4300000000000000";
+        let message = "1d000000020105000000000000004d00000000000000000174007061796c6f6164";
+        let forms = [
+            "010000006307000000".to_owned(),
+            format!("{session}07000000"),
+            format!("{session}060000000000000007000000"),
+            session.to_owned(),
+            format!("{session}010000006602010000"),
+            format!("{session}0100000066"),
+            message.to_owned(),
+            format!("{session}03020000000000000101010000002c010000010a0000002473686172652f672f66010100"),
+            format!("{session}43020000000000000100"),
+            format!("{session}4302000000000000"),
+            format!("{session}43020000000000000100"),
+            format!("{session}0100"),
+            format!("{session}0100"),
+            format!("{session}0100"),
+            message.to_owned(),
+            "0100000074".to_owned(),
+            format!("{session}010000000102000000{message}"),
+            session.to_owned(),
+            format!("01{session}00{message}"),
+            "4301000000000000".to_owned(),
+            "4301000000000000".to_owned(),
+        ];
+        for ((record, form), number) in one_of_each().iter().zip(forms).zip(1..) {
+            let hex: String = body(record).iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!((kind(record), hex), (number, form), "{record:?}");
+            assert_eq!(read(number, &body(record), &hasher()).as_ref(), Some(record));
+        }
+        assert_eq!(read(0, &[], &hasher()), None);
+        assert_eq!(read(22, &[], &hasher()), None);
+    }
+}

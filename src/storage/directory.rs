@@ -9,6 +9,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::error::StoreError;
+use super::operation::FileName;
 use crate::base::ShardId;
 use crate::base::limits::SHARDS_MAX;
 
@@ -85,11 +86,11 @@ const SETTLED_FILE: &str = "settled.redb";
 const FOLDER_MODE: u32 = 0o700;
 pub(super) const FILE_MODE: u32 = 0o600;
 
-/// Of a segment's name, `0000000000000001.log`; `None` for any other file.
 fn sequence_of(path: &Path) -> Option<u64> {
-    let digits = path.file_name()?.to_str()?.strip_suffix(".log")?;
-    let is_name = digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if is_name { u64::from_str_radix(digits, 16).ok() } else { None }
+    match FileName::parse(path.file_name()?.to_str()?)? {
+        FileName::Segment(sequence) => Some(sequence),
+        FileName::Spare(_) => None,
+    }
 }
 
 /// None where the folder is not there.
@@ -135,14 +136,6 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-
-    #[test]
-    fn only_a_segment_has_a_sequence() {
-        assert_eq!(sequence_of(Path::new("s/00000000000000ff.log")), Some(255));
-        for other in ["spare-1.log", "00000000000000f.log", "00000000000000ff.tmp", "+0000000000000ff.log"] {
-            assert_eq!(sequence_of(Path::new(other)), None, "{other}");
-        }
-    }
 
     #[test]
     fn a_second_one_is_told_who_has_it_and_the_directory_is_its_owners() {

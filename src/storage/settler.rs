@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::backup::{self, BackupReport};
 use super::directory::StoreDirectory;
 use super::error::StoreError;
-use super::log::FullSegment;
+use super::journal::FullSegment;
 use super::overlay::Overlay;
 use super::recovery::Store;
 use super::segment::Chain;
