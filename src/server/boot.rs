@@ -27,7 +27,7 @@ use crate::base::ShardId;
 use crate::broker::{OptionError, Options, ShardCore};
 use crate::mesh::{self, Port};
 use crate::net::Listener;
-use crate::storage::{Journal, JournalOptions, Opened, Store, StoreError, StoreHandle};
+use crate::storage::{Journal, LogOptions, Opened, Store, StoreError, StoreHandle};
 
 /// The rings that the kernel gives glommio. What waits in them has to be cancelled at every turn of its reactor, which
 /// is cheap with room to spare.
@@ -207,7 +207,7 @@ fn core_of(shard: usize, cores: &[CoreId]) -> Placement {
 /// What a shard makes its journal of, on its own thread.
 struct StorePlan {
     folder: PathBuf,
-    options: JournalOptions,
+    options: LogOptions,
     store: StoreHandle,
 }
 
@@ -265,7 +265,7 @@ fn handles(ports: &[Port<Parcel>]) -> (Vec<ShardHandle>, Vec<Receiver<Command>>)
 }
 
 /// Where each shard writes its journal, and how.
-fn journals(config: &Config, opened: &Opened) -> Vec<(PathBuf, JournalOptions)> {
+fn journals(config: &Config, opened: &Opened) -> Vec<(PathBuf, LogOptions)> {
     let shards = (0..config.shards).map(ShardId::new);
     let folder = |shard| opened.store.directory().shard_folder(shard);
     shards.map(|shard| (folder(shard), journal_options(config, opened, shard))).collect()

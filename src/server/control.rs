@@ -134,13 +134,14 @@ impl Server {
         Ok([
             ("sessions", stats.sessions),
             ("subscriptions", stats.subscriptions),
-            ("messages queued", stats.items),
-            ("messages retained", stats.retained),
+            ("queued messages", stats.items),
+            ("retained messages", stats.retained),
             ("messages between shards", stats.spooled),
-            ("settled file bytes", stats.file_bytes),
+            ("bytes", stats.file_bytes),
             ("segments settled", stats.segments_settled),
             ("records settled", stats.records_settled),
             ("fetches", stats.fetches),
+            ("changes of sessions that are not there", stats.orphans),
         ]
         .map(|(name, value)| format!("{name}: {value}\n"))
         .concat())

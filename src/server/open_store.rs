@@ -7,7 +7,7 @@ use tracing::{info, warn};
 use super::config::Config;
 use super::store_config::Durability;
 use crate::base::ShardId;
-use crate::storage::{self, JournalOptions, Opened, Phase, Progress, RecoveryReport, Store, StoreError};
+use crate::storage::{self, LogOptions, Opened, Phase, Progress, RecoveryReport, Store, StoreError};
 
 /// A start that takes longer says how far it is, and again after as long.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
@@ -33,7 +33,6 @@ pub(super) fn open_store(config: &Config) -> Result<Option<Opened>, StoreError> 
 fn tell_progress(progress: Progress) {
     let Progress { phase, done, total } = progress;
     let what = match phase {
-        Phase::Repairing => "the settled store puts itself in order",
         Phase::Reading => "reading what was not settled",
         Phase::Settling => "settling it",
         Phase::Loading => "loading what is stored",
@@ -42,7 +41,7 @@ fn tell_progress(progress: Progress) {
 }
 
 fn tell_opened(opened: &Opened, time: Duration) {
-    let RecoveryReport { segments, segment_bytes, records, spooled, torn } = &opened.report;
+    let RecoveryReport { segments, segment_bytes, records, spooled, orphans, torn } = &opened.report;
     for tail in torn {
         warn!(
             file = %tail.path.display(),
@@ -50,6 +49,9 @@ fn tell_opened(opened: &Opened, time: Duration) {
             bytes = tail.bytes,
             "what was being written when the broker ended was left out: nobody was told that it was stored"
         );
+    }
+    if *orphans > 0 {
+        warn!(orphans, "records are missing: these changes are of sessions that are not there; look with `thrum store check`");
     }
     let sessions: usize = opened.shards.iter().map(|shard| shard.sessions.len()).sum();
     let retained: usize = opened.shards.iter().map(|shard| shard.retained.len()).sum();
@@ -67,9 +69,9 @@ fn tell_opened(opened: &Opened, time: Duration) {
 }
 
 /// How a shard's journal is to work.
-pub(super) fn journal_options(config: &Config, opened: &Opened, shard: ShardId) -> JournalOptions {
+pub(super) fn journal_options(config: &Config, opened: &Opened, shard: ShardId) -> LogOptions {
     let store = &config.store;
-    JournalOptions {
+    LogOptions {
         store_id: opened.store_id,
         epoch: opened.epoch,
         shard,

@@ -181,7 +181,7 @@ impl Shard {
             is_busy = self.turn(self.clock.now());
         }
         if let Some(store) = &mut self.store {
-            store.journal.close().await;
+            store.close().await;
         }
     }
 

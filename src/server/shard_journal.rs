@@ -3,6 +3,8 @@
 
 use std::time::Instant;
 
+use tracing::error;
+
 use super::shard::Shard;
 use crate::base::Timestamp;
 use crate::broker::Input;
@@ -45,6 +47,7 @@ impl Shard {
                 self.core.handle(now, Input::Fetched { session, last, messages }, &mut self.effects);
             }
             Told::Failed(what) => store.hear_settler(Some(what)),
+            Told::Unreadable(what) => error!("a message that was stored is not there any more: {what}"),
             Told::Recovered => store.hear_settler(None),
         }
     }

@@ -43,13 +43,21 @@ impl ShardStore {
         }
     }
 
+    /// Has everything written that was recorded, as far as the disk lets it.
+    pub(super) async fn close(&mut self) {
+        if !self.journal.close().await {
+            let why = self.journal.failure().map(|failure| failure.what);
+            error!("not all was stored at the end: {}", why.as_deref().unwrap_or("the disk took too long"));
+        }
+    }
+
     pub(super) fn stats(&self) -> JournalStats {
         let counters = self.journal.counters();
         JournalStats {
             commits: counters.commits,
             records: counters.records,
             bytes: counters.bytes,
-            bytes_waiting: counters.bytes_waiting,
+            bytes_waiting: counters.bytes_waiting as u64,
             segments: counters.segments_unsettled as u64,
             sync_us_max: counters.sync_max.as_micros() as u64,
             failing: u64::from(!self.is_writable || !self.settles),
