@@ -51,7 +51,10 @@ fn tell_opened(opened: &Opened, time: Duration) {
         );
     }
     if *orphans > 0 {
-        warn!(orphans, "records are missing: these changes are of sessions that are not there; look with `thrum store check`");
+        warn!(
+            orphans,
+            "records are missing: these changes are of sessions that are not there; look with `thrum store check`"
+        );
     }
     let sessions: usize = opened.shards.iter().map(|shard| shard.sessions.len()).sum();
     let retained: usize = opened.shards.iter().map(|shard| shard.retained.len()).sum();
