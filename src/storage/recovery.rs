@@ -182,7 +182,7 @@ fn settle(
 fn begin_epoch(settled: &Settled, shards: usize, report: &mut RecoveryReport) -> Outcome<Meta> {
     let txn = settled.begin()?;
     let old = meta_in(&txn)?;
-    let (overlay, resolved) = spool::resolve(&txn, &old, &settled.hasher, old.highest.max(old.next_number) + 1)?;
+    let (overlay, resolved) = spool::resolve(&txn, &old, &settled.hasher, old.next_number.max(old.highest + 1))?;
     report.spooled = resolved;
     report.orphans += apply(&txn, &overlay)?;
     txn.open_table(SPOOL)?.retain(|_, _| false)?;

@@ -18,7 +18,7 @@ use super::overlay::{Overlay, Spooled};
 use super::recovery::new_meta;
 use super::rows::{Body, ItemRow, SessionRow, read_options_row};
 use super::segment::Segment;
-use super::settled::{Meta, Settled, meta_in, write_meta};
+use super::settled::{Meta, Settled};
 use super::tables::{
     ARRIVED, ITEMS, MESSAGE_COUNTS, MESSAGES, NUMBERS, Outcome, RECEIVED, RELEASES, RETAINED, SESSIONS, SPOOL,
     SUBSCRIPTIONS,
