@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -41,15 +42,18 @@ fn file(name: &str, content: &str) -> PathBuf {
 
 /// A broker that runs, and its log.
 struct Broker {
+    folder: PathBuf,
     process: Child,
     log: BufReader<ChildStderr>,
 }
 
 impl Broker {
     fn start(arguments: &[&str]) -> Self {
-        let mut process = Command::new(THRUM).args(arguments).stderr(Stdio::piped()).spawn().expect("it runs");
+        let folder = fresh_folder();
+        let mut command = Command::new(THRUM);
+        let mut process = command.args(arguments).current_dir(&folder).stderr(Stdio::piped()).spawn().expect("it runs");
         let log = BufReader::new(process.stderr.take().expect("it is piped"));
-        Self { process, log }
+        Self { folder, process, log }
     }
 
     fn ready(arguments: &[&str]) -> Self {
@@ -87,7 +91,17 @@ impl Drop for Broker {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+        let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Where a broker has its store, by default in the folder it was started in.
+fn fresh_folder() -> PathBuf {
+    static SERIAL: AtomicUsize = AtomicUsize::new(0);
+    let name = format!("config-{}-{}", std::process::id(), SERIAL.fetch_add(1, Ordering::Relaxed));
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::create_dir_all(&folder).expect("the directory is there");
+    folder
 }
 
 /// Where a broker listens, from its line that says so.

@@ -49,7 +49,7 @@ fn start(shards: usize) -> (Broker, SocketAddr, Sender<()>) {
     let (release, waiting) = channel();
     let guard = Slow(Arc::new(Mutex::new(waiting)));
     let listeners = vec![ListenerConfig { address: (Ipv4Addr::LOCALHOST, 0).into() }];
-    let config = Config { shards, listeners, connections_max: 100, ..Config::default() };
+    let config = Config { shards, listeners, connections_max: 100, persistence: false, ..Config::default() };
     let cores = core_affinity::get_core_ids().expect("cores");
     let broker = Broker::start(&config, &cores, || Box::new(guard.clone())).expect("a broker");
     let address = broker.addresses()[0];

@@ -47,6 +47,7 @@ log_type error
 
 const THRUM: &str = "\
 shards = 1
+persistence = false
 [[listeners]]
 address = \"127.0.0.1:{port}\"
 [log]

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+use super::store_config::{Durability, StoreConfig};
 use crate::base::Millis;
 use crate::base::limits::SHARDS_MAX;
 use crate::broker::{OptionError, Options};
@@ -25,8 +26,11 @@ pub struct Config {
     pub sys_interval_secs: u32,
     /// The longest that a shutdown takes.
     pub drain_secs: u32,
+    /// Whether sessions, their messages and retained messages are stored.
+    pub persistence: bool,
     pub listeners: Vec<ListenerConfig>,
     pub log: LogConfig,
+    pub store: StoreConfig,
     pub limits: Limits,
 }
 
@@ -117,8 +121,10 @@ impl Default for Config {
             connections_max: 0,
             sys_interval_secs: 10,
             drain_secs: 5,
+            persistence: true,
             listeners: vec![ListenerConfig { address: (Ipv4Addr::LOCALHOST, 1883).into() }],
             log: LogConfig::default(),
+            store: StoreConfig::default(),
             limits: Limits::default(),
         }
     }
@@ -160,6 +166,11 @@ impl Default for Limits {
 }
 
 impl Config {
+    /// Whether there is a store.
+    pub fn is_durable(&self) -> bool {
+        self.persistence && self.store.durability != Durability::None
+    }
+
     /// What the shards are told, but for what the server finds out itself: `shards`, `seed`, `secret`.
     pub fn options(&self) -> Options {
         let defaults = Options::default();
@@ -193,8 +204,8 @@ impl Config {
             shards: defaults.shards,
             seed: defaults.seed,
             secret: defaults.secret,
-            durable: defaults.durable,
             next_record: defaults.next_record,
+            durable: self.is_durable(),
         }
     }
 }
@@ -231,6 +242,8 @@ impl Config {
         .filter(|&(_, value, min, max)| !(min..=max).contains(&value))
         .map(|(key, value, min, max)| out_of_range(key, value, min, max))
         .collect();
+        let store = self.store.out_of_range().into_iter();
+        errors.extend(store.map(|(key, value, min, max)| out_of_range(&format!("store.{key}"), value, min, max)));
         self.validate_listeners(&mut errors);
         // In milliseconds there, and judged here.
         let options = Options { connect_timeout: Options::default().connect_timeout, ..self.options() };
@@ -270,11 +283,19 @@ fn in_words_of_the_file(error: OptionError) -> ConfigError {
 }
 
 /// What is made at start, or was promised to clients that are connected.
-const FIXED_AT_START: [&str; 7] = [
+const FIXED_AT_START: [&str; 15] = [
     "shards",
     "spin_us",
+    "persistence",
     "listeners",
     "log.format",
+    "store.directory",
+    "store.durability",
+    "store.interval_ms",
+    "store.commit_delay_us",
+    "store.commit_bytes_max",
+    "store.segment_bytes",
+    "store.segments_max",
     "limits.packet_bytes_max",
     "limits.receive_max",
     "limits.topic_alias_max",
@@ -298,6 +319,8 @@ impl Config {
         Self {
             shards: old.shards,
             spin_us: old.spin_us,
+            persistence: old.persistence,
+            store: old.store.clone(),
             listeners: old.listeners.clone(),
             log: LogConfig { format: old.log.format, ..self.log },
             limits: Limits {
@@ -375,15 +398,26 @@ mod tests {
             connections_max: 20,
             sys_interval_secs: 21,
             drain_secs: 22,
+            persistence: false,
             listeners: vec![listener("[::]:23")],
             log: LogConfig { level: LogLevel::Warn, format: LogFormat::Json },
+            store: StoreConfig {
+                directory: "elsewhere".into(),
+                durability: Durability::Interval,
+                interval_ms: 24,
+                commit_delay_us: 25,
+                commit_bytes_max: 1 << 16,
+                segment_bytes: 1 << 20,
+                segments_max: 26,
+            },
             limits,
         }
     }
 
     #[test]
     fn the_defaults_are_those_of_the_shards() {
-        assert_eq!(format!("{:?}", Config::default().options()), format!("{:?}", Options::default()));
+        let with_store = Options { durable: true, ..Options::default() };
+        assert_eq!(format!("{:?}", Config::default().options()), format!("{with_store:?}"));
         assert_eq!(Config::default().validate(), Ok(()));
     }
 
@@ -417,6 +451,18 @@ mod tests {
     }
 
     #[test]
+    fn without_persistence_or_durability_there_is_no_store() {
+        let mut config = Config::default();
+        assert!(config.is_durable());
+        config.store.durability = Durability::Interval;
+        assert!(config.is_durable());
+        config.store.durability = Durability::None;
+        assert!(!config.is_durable() && !config.options().durable);
+        let config = Config { persistence: false, ..Config::default() };
+        assert!(!config.is_durable() && !config.options().durable);
+    }
+
+    #[test]
     fn a_configuration_comes_back_from_its_table() {
         assert_eq!(unusual().table().try_into(), Ok(unusual()));
     }
@@ -435,6 +481,10 @@ mod tests {
             range("connections_max", 1 << 31, 0, (1 << 31) - 1)
         );
         let limit = |change: fn(&mut Limits)| errors(|config| change(&mut config.limits));
+        assert_eq!(
+            errors(|config| config.store.segment_bytes = 1 << 31),
+            range("store.segment_bytes", 1 << 31, 1 << 20, 1 << 30)
+        );
         assert_eq!(limit(|limits| limits.connect_timeout_secs = 0), range("limits.connect_timeout_secs", 0, 1, 86_400));
         assert_eq!(
             limit(|limits| limits.packet_bytes_max = 255),

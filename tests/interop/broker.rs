@@ -18,6 +18,7 @@ use crate::program::wait;
 /// What the themes expect of the broker, beside the defaults.
 const CONFIG: &str = r#"
 sys_interval_secs = 1
+persistence = false
 
 [[listeners]]
 address = "127.0.0.1:0"
@@ -33,7 +34,7 @@ packet_bytes_max = 16777216
 #[derive(Debug)]
 pub(crate) struct Broker {
     pub(crate) address: SocketAddr,
-    /// For its data, and for what a test writes.
+    /// For what a test writes.
     pub(crate) folder: PathBuf,
     process: Child,
     log: Arc<Mutex<String>>,

@@ -1,9 +1,10 @@
 //! The broker as a process of its own: started on a free port, its log read line by line, stopped by a signal.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -21,15 +22,23 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// So many brokers run at the same time at most, however many tests do.
 const BROKERS_MAX: u32 = 4;
 
-/// How a broker is to be configured. Quiet $SYS, short drain, everything else by default.
+/// How a broker is to be configured. Quiet $SYS, short drain, no store, everything else by default.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
     shards: usize,
     options: Vec<(String, String)>,
     limits: Vec<(String, String)>,
+    /// None: without persistence.
+    store: Option<StoreSetup>,
     log_level: String,
     log_format: String,
     descriptors_max: Option<u32>,
+}
+
+#[derive(Clone, Debug)]
+struct StoreSetup {
+    folder: PathBuf,
+    options: Vec<(String, String)>,
 }
 
 impl Setup {
@@ -38,6 +47,7 @@ impl Setup {
             shards,
             options: Vec::new(),
             limits: Vec::new(),
+            store: None,
             log_level: "info".into(),
             log_format: "json".into(),
             descriptors_max: None,
@@ -62,6 +72,18 @@ impl Setup {
         self
     }
 
+    /// With a store in this folder.
+    pub(crate) fn store(mut self, folder: &Path) -> Self {
+        self.store = Some(StoreSetup { folder: folder.into(), options: Vec::new() });
+        self
+    }
+
+    /// A key of `[store]`, its value as the file has it.
+    pub(crate) fn store_option(mut self, key: &str, value: &str) -> Self {
+        self.store.as_mut().expect("there is a store").options.push((key.into(), value.into()));
+        self
+    }
+
     pub(crate) fn log_level(mut self, level: &str) -> Self {
         self.log_level = level.into();
         self
@@ -82,8 +104,17 @@ impl Setup {
         Broker::start(self)
     }
 
+    /// For a broker that cannot start: its exit code and its log.
+    pub(crate) fn fail_to_start(self) -> (Option<i32>, String) {
+        let _permit = Permit::take();
+        let config = fresh_config(&self);
+        let output = self.command(&config).stdin(Stdio::null()).output().expect("the broker starts");
+        let _ = fs::remove_file(config);
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
     fn text(&self, address: &str) -> String {
-        let mut text = format!("shards = {}\n", self.shards);
+        let mut text = format!("shards = {}\npersistence = {}\n", self.shards, self.store.is_some());
         for (key, value) in &self.options {
             let _ = writeln!(text, "{key} = {value}");
         }
@@ -92,12 +123,15 @@ impl Setup {
         for (key, value) in &self.limits {
             let _ = writeln!(text, "{key} = {value}");
         }
+        if let Some(store) = &self.store {
+            let _ = writeln!(text, "\n[store]\ndirectory = \"{}\"", store.folder.display());
+            store.options.iter().for_each(|(key, value)| _ = writeln!(text, "{key} = {value}"));
+        }
         text
     }
 
     fn command(&self, config: &PathBuf) -> Command {
-        // Another build of the broker, an optimized one for instance.
-        let binary = env::var_os("THRUM_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_thrum").into());
+        let binary = binary();
         let mut command = match self.descriptors_max {
             None => Command::new(binary),
             Some(max) => {
@@ -143,10 +177,7 @@ pub(crate) struct Broker {
 impl Broker {
     fn start(setup: Setup) -> Self {
         let permit = Permit::take();
-        static STARTED: AtomicU32 = AtomicU32::new(0);
-        let number = STARTED.fetch_add(1, Ordering::Relaxed);
-        let config = env::temp_dir().join(format!("thrum-wire-{}-{number}.toml", std::process::id()));
-        fs::write(&config, setup.text("127.0.0.1:0")).expect("a file in the temporary folder");
+        let config = fresh_config(&setup);
         let mut command = setup.command(&config);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the broker starts");
@@ -198,6 +229,12 @@ impl Broker {
         assert!(self.wait(PATIENCE).success(), "stopped by SIGTERM");
     }
 
+    /// Ends it as a crash does.
+    pub(crate) fn crash(self) {
+        self.signal(Signal::KILL);
+        assert!(!self.wait(PATIENCE).success(), "nothing is in order about a crash");
+    }
+
     /// Its end, which must come within the time.
     pub(crate) fn wait(mut self, within: Duration) -> ExitStatus {
         let deadline = Instant::now() + within;
@@ -222,6 +259,20 @@ impl Drop for Broker {
             lines[lines.len().saturating_sub(30)..].iter().for_each(|line| println!("{}", line.text()));
         }
     }
+}
+
+fn fresh_config(setup: &Setup) -> PathBuf {
+    static STARTED: AtomicU32 = AtomicU32::new(0);
+    let number = STARTED.fetch_add(1, Ordering::Relaxed);
+    let config = env::temp_dir().join(format!("thrum-wire-{}-{number}.toml", std::process::id()));
+    fs::write(&config, setup.text("127.0.0.1:0")).expect("a file in the temporary folder");
+    config
+}
+
+/// The binary under test.
+pub(crate) fn binary() -> OsString {
+    // Another build of the broker, an optimized one for instance.
+    env::var_os("THRUM_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_thrum").into())
 }
 
 #[derive(Default, Debug)]

@@ -7,7 +7,7 @@ use thrum::server::{Broker, Config, ListenerConfig};
 
 pub(crate) fn start() -> Broker {
     let listeners = vec![ListenerConfig { address: (Ipv4Addr::LOCALHOST, 0).into() }];
-    let mut config = Config { shards: 2, listeners, connections_max: 2_000, ..Config::default() };
+    let mut config = Config { shards: 2, listeners, connections_max: 2_000, persistence: false, ..Config::default() };
     // Members of a shared group have more under way than a client's queue has room for by default.
     config.limits.queue_messages_max = 100_000;
     let cores = core_affinity::get_core_ids().expect("cores");
