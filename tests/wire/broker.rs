@@ -32,6 +32,7 @@ pub(crate) struct Setup {
     log_level: String,
     log_format: String,
     descriptors_max: Option<u32>,
+    address: SocketAddr,
 }
 
 #[derive(Clone, Debug)]
@@ -50,6 +51,7 @@ impl Setup {
             log_level: "info".into(),
             log_format: "json".into(),
             descriptors_max: None,
+            address: ([127, 0, 0, 1], 0).into(),
         };
         for (key, value) in [("spin_us", 0), ("sys_interval_secs", 0), ("drain_secs", 5), ("connections_max", 20_000)] {
             setup = setup.option(key, value);
@@ -99,11 +101,22 @@ impl Setup {
         self
     }
 
+    /// Where it listens; a free port of 127.0.0.1 without it.
+    pub(crate) fn address(mut self, address: SocketAddr) -> Self {
+        self.address = address;
+        self
+    }
+
     pub(crate) fn start(self) -> Broker {
         Broker::start(self)
     }
 
-    fn text(&self, address: &str) -> String {
+    /// Does not wait until it listens.
+    pub(crate) fn launch(self) -> Broker {
+        Broker::launch(self)
+    }
+
+    fn text(&self, address: SocketAddr) -> String {
         let mut text = format!("shards = {}\npersistence = {}\n", self.shards, self.store.is_some());
         for (key, value) in &self.options {
             let _ = writeln!(text, "{key} = {value}");
@@ -167,11 +180,18 @@ pub(crate) struct Broker {
 
 impl Broker {
     fn start(setup: Setup) -> Self {
+        let mut broker = Self::launch(setup);
+        let listening = broker.line("it listens", |line| line.text().contains("listening"));
+        broker.address = listening.address().unwrap_or_else(|| panic!("no address in {listening:?}"));
+        broker
+    }
+
+    fn launch(setup: Setup) -> Self {
         let permit = Permit::take();
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let config = env::temp_dir().join(format!("thrum-wire-{}-{number}.toml", std::process::id()));
-        fs::write(&config, setup.text("127.0.0.1:0")).expect("a file in the temporary folder");
+        fs::write(&config, setup.text(setup.address)).expect("a file in the temporary folder");
         let mut command = setup.command(&config);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the broker starts");
@@ -181,11 +201,7 @@ impl Broker {
             let log = Arc::clone(&log);
             move || log.follow(stderr)
         });
-        let mut broker =
-            Self { address: ([127, 0, 0, 1], 0).into(), shards: setup.shards, child, config, log, _permit: permit };
-        let listening = broker.line("it listens", |line| line.text().contains("listening"));
-        broker.address = listening.address().unwrap_or_else(|| panic!("no address in {listening:?}"));
-        broker
+        Self { address: setup.address, shards: setup.shards, child, config, log, _permit: permit }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -209,12 +225,18 @@ impl Broker {
 
     /// Another configuration for the same listener, not yet read.
     pub(crate) fn rewrite(&self, setup: &Setup) {
-        fs::write(&self.config, setup.text(&self.address.to_string())).expect("the file is ours");
+        fs::write(&self.config, setup.text(self.address)).expect("the file is ours");
     }
 
     /// The configuration's file with something that is none.
     pub(crate) fn rewrite_raw(&self, text: &str) {
         fs::write(&self.config, text).expect("the file is ours");
+    }
+
+    /// Ends it where it is, as `kill -9` does.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("it is our child");
+        self.child.wait().expect("it is our child");
     }
 
     /// Asks it to stop, and checks that it does so as it should.
