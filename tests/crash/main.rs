@@ -10,6 +10,9 @@
 #[path = "../wire/broker.rs"]
 mod broker;
 #[allow(dead_code, reason = "the parts of it that other tests use")]
+#[path = "../wire/client.rs"]
+mod client;
+#[allow(dead_code, reason = "the parts of it that other tests use")]
 #[path = "../wire/log_line.rs"]
 mod log_line;
 #[allow(dead_code, reason = "the parts of it that other tests use")]
@@ -17,7 +20,13 @@ mod log_line;
 mod packets;
 #[path = "../wire/random.rs"]
 mod random;
+#[allow(dead_code, reason = "the parts of it that other tests use")]
+#[path = "../wire/status.rs"]
+mod status;
 
+mod broken_disk;
+mod disk;
+mod faults;
 mod folder;
 mod history;
 mod judge;

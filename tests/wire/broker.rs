@@ -31,7 +31,8 @@ pub(crate) struct Setup {
     store: Option<StoreSetup>,
     log_level: String,
     log_format: String,
-    descriptors_max: Option<u32>,
+    /// What a shell does before it becomes the broker.
+    before: String,
     address: SocketAddr,
 }
 
@@ -50,7 +51,7 @@ impl Setup {
             store: None,
             log_level: "info".into(),
             log_format: "json".into(),
-            descriptors_max: None,
+            before: String::new(),
             address: ([127, 0, 0, 1], 0).into(),
         };
         for (key, value) in [("spin_us", 0), ("sys_interval_secs", 0), ("drain_secs", 5), ("connections_max", 20_000)] {
@@ -96,8 +97,13 @@ impl Setup {
     }
 
     /// What `ulimit -n` is for the broker.
-    pub(crate) fn descriptors_max(mut self, max: u32) -> Self {
-        self.descriptors_max = Some(max);
+    pub(crate) fn descriptors_max(self, max: u32) -> Self {
+        self.before(&format!("ulimit -n {max}"))
+    }
+
+    /// A command of the shell that then becomes the broker.
+    pub(crate) fn before(mut self, command: &str) -> Self {
+        self.before = command.into();
         self
     }
 
@@ -136,11 +142,11 @@ impl Setup {
     fn command(&self, config: &PathBuf) -> Command {
         // Another build of the broker, an optimized one for instance.
         let binary = env::var_os("THRUM_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_thrum").into());
-        let mut command = match self.descriptors_max {
-            None => Command::new(binary),
-            Some(max) => {
+        let mut command = match self.before.as_str() {
+            "" => Command::new(binary),
+            before => {
                 let mut shell = Command::new("sh");
-                shell.arg("-c").arg(format!("ulimit -n {max}; exec \"$0\" \"$@\"")).arg(binary);
+                shell.arg("-c").arg(format!("{before}; exec \"$0\" \"$@\"")).arg(binary);
                 shell
             }
         };
