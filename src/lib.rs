@@ -1,7 +1,7 @@
 //! Thrum: an MQTT 3.1, 3.1.1 and 5.0 broker, one thread per core.
 //!
 //! Layers, each of which imports only the ones before it (`tests/tidy.rs` keeps it so):
-//! `base` < `mqtt` < `session`, `routing`, `access` < `broker` < `net`, `mesh` < `server`. Up to `broker` nothing has a
+//! `base` < `mqtt` < `session`, `routing`, `access` < `broker` < `net`, `mesh`, `storage` < `server`. Up to `broker` nothing has a
 //! socket, a clock or a thread.
 //!
 //! The core is one function:
@@ -35,3 +35,4 @@ pub mod net;
 pub mod routing;
 pub mod server;
 pub mod session;
+pub mod storage;

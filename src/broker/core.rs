@@ -86,6 +86,12 @@ pub(super) enum Flow {
 }
 
 impl ShardCore {
+    pub fn restore(&mut self, _now: Timestamp, _session: super::stored::StoredSession, _fx: &mut Effects) {}
+
+    pub fn restore_retained(&mut self, _message: super::message::Message, _fx: &mut Effects) {}
+}
+
+impl ShardCore {
     pub fn new(me: ShardId, options: Options, guard: Box<dyn Guard>, now: Timestamp) -> Result<Self, OptionError> {
         options.validate()?;
         let homes = Homes::new(options.seed, options.shards);
@@ -226,6 +232,7 @@ impl ShardCore {
             Input::Mesh { from, message } => self.on_mesh(now, from, message, fx),
             Input::MeshDrained => self.on_mesh_drained(now, fx),
             Input::Tick => self.on_tick(now, fx),
+            Input::Settled { .. } | Input::Fetched { .. } | Input::Store { .. } => {}
             Input::Committed { records } => self.on_committed(now, records, fx),
             Input::Announce { topic, payload } => self.announce(now, topic, payload, fx),
             Input::Shutdown => self.shut_down(now, fx),

@@ -3,6 +3,7 @@
 use super::old_record::OldRecord;
 use super::outbox::Outbox;
 use super::output::Output;
+use super::stored::Fetch;
 use crate::access::Check;
 use crate::base::{ConnId, ShardId};
 use crate::mqtt::{ReasonCode, Version};
@@ -15,6 +16,8 @@ pub struct Effects {
     pub mesh: Outbox,
     /// To be made durable, in this order, and then told of by `Input::Committed`.
     pub records: Vec<OldRecord>,
+    /// To be read from the store, and answered by `Input::Fetched`.
+    pub fetches: Vec<Fetch>,
     /// To be closed once their output is written; then `Input::Closed` gives the identifier back.
     pub close: Vec<ConnId>,
     /// To be handed to the client's home shard with all bytes that were not consumed. The identifier is free again.
@@ -36,6 +39,7 @@ impl Effects {
         self.output.is_empty()
             && self.mesh.is_empty()
             && self.records.is_empty()
+            && self.fetches.is_empty()
             && self.close.is_empty()
             && self.moves.is_empty()
             && self.resumed.is_empty()

@@ -2,8 +2,9 @@
 
 use super::effects::CheckId;
 use super::mesh::MeshMessage;
+use super::stored::StoredMessage;
 use crate::access::Verdict;
-use crate::base::{ConnId, ShardId};
+use crate::base::{ConnId, RecordId, SessionRef, ShardId};
 use crate::mqtt::{Packet, TopicName};
 
 /// One thing that happened. Identifiers of connections are the driver's: small, dense, and not used again before
@@ -48,6 +49,20 @@ pub enum Input<'a> {
     /// The first `records` of all records ever asked for are durable.
     Committed {
         records: u64,
+    },
+    /// Everything up to this record is in the settled store.
+    Settled {
+        last_number: u64,
+    },
+    /// What `Effects::fetches` asked for.
+    Fetched {
+        session: SessionRef,
+        last: RecordId,
+        messages: Vec<StoredMessage>,
+    },
+    /// Whether what is recorded can become durable.
+    Store {
+        is_writable: bool,
     },
     /// The broker itself publishes, on a topic of its own: one that starts with `$`. It is retained.
     Announce {

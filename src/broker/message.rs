@@ -63,14 +63,23 @@ impl Message {
 const STORED_HEADER_BYTES: usize = 2 + 2 * 8;
 
 impl Message {
+    /// What [`Self::from_stored`] makes the message of again, in two parts, so that nobody has to put them together but
+    /// where they are to stand.
+    pub fn stored_parts(&self) -> ([u8; STORED_HEADER_BYTES], &[u8]) {
+        let MessageHeader { qos, retain, expires, publisher, topic_hash: _, layout: _ } = self.header();
+        let mut header = [0; STORED_HEADER_BYTES];
+        header[0] = *qos as u8;
+        header[1] = u8::from(*retain);
+        header[2..10].copy_from_slice(&expires.0.to_le_bytes());
+        header[10..].copy_from_slice(&publisher.to_le_bytes());
+        (header, &self.0.slice)
+    }
+
     /// Appends what [`Self::from_stored`] makes the message of again.
     pub fn put_stored(&self, out: &mut Vec<u8>) {
-        let MessageHeader { qos, retain, expires, publisher, topic_hash: _, layout: _ } = self.header();
-        out.extend_from_slice(&[*qos as u8, u8::from(*retain)]);
-        for word in [expires.0, *publisher] {
-            out.extend_from_slice(&word.to_le_bytes());
-        }
-        out.extend_from_slice(&self.0.slice);
+        let (header, body) = self.stored_parts();
+        out.extend_from_slice(&header);
+        out.extend_from_slice(body);
     }
 
     /// `None` where the bytes are no message's.

@@ -26,6 +26,36 @@ pub struct ShardStats {
     pub sockets_open: u64,
     /// Since the start.
     pub sockets_opened: u64,
+    pub journal: JournalStats,
+}
+
+/// What was stored since the start.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct JournalStats {
+    pub commits: u64,
+    pub records: u64,
+    pub bytes: u64,
+    /// Recorded, and not yet on the disk.
+    pub bytes_waiting: u64,
+    /// Files of the log that are written, and not yet settled.
+    pub segments: u64,
+    /// The longest that the disk took for a commit.
+    pub sync_us_max: u64,
+    /// Shards that cannot store.
+    pub failing: u64,
+}
+
+impl JournalStats {
+    fn add(&mut self, other: &Self) {
+        let Self { commits, records, bytes, bytes_waiting, segments, sync_us_max, failing } = other;
+        self.commits += commits;
+        self.records += records;
+        self.bytes += bytes;
+        self.bytes_waiting += bytes_waiting;
+        self.segments += segments;
+        self.sync_us_max = self.sync_us_max.max(*sync_us_max);
+        self.failing += failing;
+    }
 }
 
 impl ShardStats {
@@ -44,6 +74,7 @@ impl ShardStats {
             bytes_sent,
             sockets_open,
             sockets_opened,
+            journal,
         } = other;
         self.counters.add(counters);
         self.shards += shards;
@@ -58,6 +89,7 @@ impl ShardStats {
         self.bytes_sent += bytes_sent;
         self.sockets_open += sockets_open;
         self.sockets_opened += sockets_opened;
+        self.journal.add(journal);
     }
 }
 

@@ -1,24 +1,33 @@
 //! The broker as a whole: its shards, each on a pinned executor, and the ways to speak to them.
 
 use std::io;
+use std::mem;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use core_affinity::CoreId;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use tracing::warn;
 
 use super::checks::Checks;
 use super::clock::Clock;
 use super::command::{Command, ShardHandle};
 use super::config::Config;
+use super::control::{Control, SOCKET_FILE};
 use super::doors::Doors;
+use super::open_store::{journal_options, open_store};
+use super::parcel::Parcel;
 use super::shard::{Shard, ShardParts};
+use super::shard_store::ShardStore;
 use crate::access::Guard;
+use crate::base::ShardId;
 use crate::broker::{OptionError, Options, ShardCore};
-use crate::mesh;
+use crate::mesh::{self, Port};
 use crate::net::Listener;
+use crate::storage::{Journal, LogOptions, Opened, Store, StoreError, StoreHandle};
 
 /// The rings that the kernel gives glommio. What waits in them has to be cancelled at every turn of its reactor, which
 /// is cheap with room to spare.
@@ -35,6 +44,8 @@ pub enum StartError {
     Options(OptionError),
     Listen(SocketAddr, io::Error),
     Mesh(io::Error),
+    Store(StoreError),
+    StoreThreads(io::Error),
     Shard(String),
 }
 
@@ -50,6 +61,8 @@ impl std::fmt::Display for StartError {
             }
             Self::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
             Self::Mesh(error) => write!(f, "cannot connect the shards: {error}"),
+            Self::Store(error) => write!(f, "{error}"),
+            Self::StoreThreads(error) => write!(f, "cannot start the store's threads: {error}"),
             Self::Shard(error) => write!(f, "a shard did not start: {error}"),
         }
     }
@@ -63,6 +76,14 @@ pub struct Broker {
     addresses: Vec<SocketAddr>,
     doors: Arc<Doors>,
     shards: Vec<RunningShard>,
+    store: Option<RunningStore>,
+}
+
+#[derive(Debug)]
+struct RunningStore {
+    handle: StoreHandle,
+    /// None where there can be no socket.
+    control: Option<Control>,
 }
 
 #[derive(Debug)]
@@ -72,31 +93,45 @@ struct RunningShard {
 }
 
 impl Broker {
-    /// Starts as many shards as the configuration says, on `cores` in turn. Each gets a guard of its own.
+    /// Opens the store, and starts as many shards as the configuration says, on `cores` in turn. Each gets a guard of its
+    /// own. Returns when all of them let clients in.
     pub fn start(config: &Config, cores: &[CoreId], guard: impl Fn() -> Box<dyn Guard>) -> Result<Self, StartError> {
         let options = fresh_options(config)?;
+        probe(config)?;
+        let mut opened = open_store(config).map_err(StartError::Store)?;
+        let options = with_store(options, opened.as_ref());
         let listeners = listeners(config)?;
         let addresses =
             listeners[0].iter().map(Listener::address).collect::<Result<_, _>>().map_err(StartError::Mesh)?;
         let ports = mesh::build(config.shards, mesh::ring_slots(config.shards)).map_err(StartError::Mesh)?;
+        let (handles, commands) = handles(&ports);
+        let journals = opened.as_ref().map(|opened| journals(config, opened)).unwrap_or_default();
+        let mut images = opened.as_mut().map(|opened| mem::take(&mut opened.shards)).unwrap_or_default().into_iter();
+        let store = opened.map(|opened| RunningStore::start(opened.store, &handles)).transpose()?;
+        let mut journals = journals.into_iter();
         let (config, clock) = (Arc::new(config.clone()), Clock::start());
-        let mut broker = Self { addresses, doors: Arc::new(Doors::new(config.connections_max)), shards: Vec::new() };
+        let doors = Arc::new(Doors::new(config.connections_max));
+        let mut broker = Self { addresses, doors, shards: Vec::new(), store };
         let (started, starts) = channel();
-        for (index, (port, listeners)) in ports.into_iter().zip(listeners).enumerate() {
-            let (commands, receiver) = channel();
-            let handle = ShardHandle { commands, alarm: Arc::clone(port.alarm()) };
+        let parts = ports.into_iter().zip(listeners).zip(handles.into_iter().zip(commands));
+        for (index, ((port, listeners), (handle, commands))) in parts.enumerate() {
             let checks = Checks::start(port.shard(), handle.clone());
             let parts = ShardParts {
                 config: Arc::clone(&config),
                 listeners,
                 port,
                 doors: Arc::clone(&broker.doors),
-                commands: receiver,
+                commands,
                 checks: checks.map_err(|error| StartError::Shard(error.to_string()))?,
                 clock,
+                image: images.next(),
+                started: started.clone(),
             };
+            let store = broker.store.as_ref().map(|store| store.handle.clone());
+            let plan =
+                journals.next().zip(store).map(|((folder, options), store)| StorePlan { folder, options, store });
             let options = Options { secret: random(), ..options.clone() };
-            let thread = spawn(parts, core_of(index, cores), options, guard(), started.clone())?;
+            let thread = spawn(parts, core_of(index, cores), options, guard(), plan)?;
             broker.shards.push(RunningShard { handle, thread });
         }
         drop(started);
@@ -131,6 +166,16 @@ impl Broker {
         self.tell(|| Command::Configure(Arc::clone(&config)));
     }
 
+    /// Whether anything outlives the process.
+    pub fn is_durable(&self) -> bool {
+        self.store.is_some()
+    }
+
+    /// Has what is recorded so far made durable without delay.
+    pub fn commit_now(&self) {
+        self.tell(|| Command::CommitNow);
+    }
+
     /// Drains, within the time configured, and ends.
     pub fn stop(self) -> Result<(), String> {
         self.tell(|| Command::Drain);
@@ -139,6 +184,9 @@ impl Broker {
             if let Err(error) = shard.thread.join() {
                 result = Err(error.to_string());
             }
+        }
+        if let Some(store) = self.store {
+            store.stop();
         }
         result
     }
@@ -156,13 +204,30 @@ fn core_of(shard: usize, cores: &[CoreId]) -> Placement {
     cores.get(shard % cores.len().max(1)).map_or(Placement::Unbound, |core| Placement::Fixed(core.id))
 }
 
+/// What a shard makes its journal of, on its own thread.
+struct StorePlan {
+    folder: PathBuf,
+    options: LogOptions,
+    store: StoreHandle,
+}
+
+impl StorePlan {
+    async fn carry_out(self) -> io::Result<ShardStore> {
+        let next_number = self.options.next_number;
+        let journal = Journal::start(&self.folder, self.options).await.map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot write into {}: {error}", self.folder.display()))
+        })?;
+        Ok(ShardStore::new(journal, self.store, next_number))
+    }
+}
+
 /// Starts the thread of one shard.
 fn spawn(
     parts: ShardParts,
     placement: Placement,
     options: Options,
     guard: Box<dyn Guard>,
-    started: Sender<io::Result<()>>,
+    plan: Option<StorePlan>,
 ) -> Result<ExecutorJoinHandle<()>, StartError> {
     let builder = LocalExecutorBuilder::new(placement)
         .name(&format!("shard-{}", parts.port.shard().index()))
@@ -170,18 +235,71 @@ fn spawn(
         .io_memory(IO_MEMORY_BYTES)
         .preempt_timer(NEVER);
     let run = move || async move {
+        let started = parts.started.clone();
         let core = ShardCore::new(parts.port.shard(), options, guard, parts.clock.now());
-        match Shard::new(parts, core.expect("options that were looked at before")) {
+        let store = match plan {
+            Some(plan) => plan.carry_out().await.map(Some),
+            None => Ok(None),
+        };
+        let shard = store.and_then(|store| Shard::new(parts, core.expect("options that were looked at before"), store));
+        match shard {
             Ok(shard) => {
-                // Whoever does not wait for it any more has failed to start another one.
-                let _ = started.send(Ok(()));
+                // The shard has its own, and lets go of it when it serves.
                 drop(started);
-                shard.run();
+                shard.run().await;
             }
+            // Whoever does not wait for it any more has failed to start another one.
             Err(error) => _ = started.send(Err(error)),
         }
     };
     builder.spawn(run).map_err(|error| StartError::Shard(error.to_string()))
+}
+
+/// For each shard the way to it, and its end of that.
+fn handles(ports: &[Port<Parcel>]) -> (Vec<ShardHandle>, Vec<Receiver<Command>>) {
+    let handle = |port: &Port<Parcel>| {
+        let (commands, receiver) = channel();
+        (ShardHandle { commands, alarm: Arc::clone(port.alarm()) }, receiver)
+    };
+    ports.iter().map(handle).unzip()
+}
+
+/// Where each shard writes its journal, and how.
+fn journals(config: &Config, opened: &Opened) -> Vec<(PathBuf, LogOptions)> {
+    let shards = (0..config.shards).map(ShardId::new);
+    let folder = |shard| opened.store.directory().shard_folder(shard);
+    shards.map(|shard| (folder(shard), journal_options(config, opened, shard))).collect()
+}
+
+impl RunningStore {
+    /// Its threads tell a shard what they have to say by its command channel.
+    fn start(store: Store, shards: &[ShardHandle]) -> Result<Self, StartError> {
+        let directory = store.directory().path().to_owned();
+        let to = shards.to_vec();
+        let tell = move |shard: ShardId, told| _ = to[shard.index()].tell(Command::Stored(told));
+        let handle = store.start(tell).map_err(StartError::StoreThreads)?;
+        let control = Control::start(&directory, shards.to_vec(), handle.clone()).map_err(|error| {
+            let socket = directory.join(SOCKET_FILE);
+            warn!("no socket for `thrum store backup` while the broker runs: {}: {error}", socket.display());
+        });
+        Ok(Self { handle, control: control.ok() })
+    }
+
+    /// When no shard has anything to store any more.
+    fn stop(self) {
+        if let Some(control) = self.control {
+            control.stop();
+        }
+        self.handle.stop();
+    }
+}
+
+/// What a store remembers, in the place of what a broker without one makes up.
+fn with_store(options: Options, opened: Option<&Opened>) -> Options {
+    match opened {
+        Some(opened) => Options { seed: opened.seed, ..options },
+        None => options,
+    }
 }
 
 fn fresh_options(config: &Config) -> Result<Options, StartError> {
@@ -199,6 +317,13 @@ fn random<const N: usize>() -> [u8; N] {
         filled += rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()).unwrap_or(0);
     }
     bytes
+}
+
+/// Whether there will be listeners: what takes long begins only then.
+fn probe(config: &Config) -> Result<(), StartError> {
+    config.listeners.iter().try_for_each(|listener| {
+        Listener::probe(listener.address).map_err(|error| StartError::Listen(listener.address, error))
+    })
 }
 
 /// For each shard its listeners, on the same addresses.

@@ -7,6 +7,7 @@ use super::config::Config;
 use crate::access::Verdict;
 use crate::broker::CheckId;
 use crate::mesh::Alarm;
+use crate::storage::Told;
 
 #[derive(Debug)]
 pub(super) enum Command {
@@ -14,6 +15,12 @@ pub(super) enum Command {
     Configure(Arc<Config>),
     /// A slow check is done.
     Verdict { check: CheckId, verdict: Verdict },
+    /// A thread of the store has something to say.
+    Stored(Told),
+    /// What is recorded is to be durable without delay.
+    CommitNow,
+    /// What is recorded is to be in the settled store; says so when it is.
+    Rotate(Sender<()>),
     /// Stop accepting, tell every client, and end.
     Drain,
 }

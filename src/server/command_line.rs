@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 use super::config::{Config, ConfigError, LogLevel};
 use super::config_file::{self, Errors};
+use super::store_command::StoreCommand;
 use crate::base::limits::SHARDS_MAX;
 
 /// An MQTT broker for Linux, one thread per core.
@@ -13,7 +14,7 @@ use crate::base::limits::SHARDS_MAX;
 #[command(name = "thrum", version)]
 pub struct CommandLine {
     /// Read the configuration from FILE; without it the built-in defaults are used
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
 
     /// Listen on PORT instead of the first listener's port; 0 takes a free one
@@ -31,6 +32,23 @@ pub struct CommandLine {
     /// Check the configuration and this machine's limits, and start nothing
     #[arg(long, visible_alias = "test-config")]
     pub check: bool,
+
+    #[command(subcommand)]
+    pub(super) task: Option<Task>,
+}
+
+/// What there is to do besides running a broker.
+#[derive(Subcommand, Clone, Debug)]
+pub(super) enum Task {
+    /// Look at, repair or copy the directory where a broker stores things
+    Store {
+        /// The store's directory, instead of the configuration's
+        #[arg(short, long, value_name = "DIR", global = true)]
+        directory: Option<PathBuf>,
+
+        #[command(subcommand)]
+        command: StoreCommand,
+    },
 }
 
 impl CommandLine {
@@ -76,6 +94,18 @@ mod tests {
         assert_eq!(config("--shards 64").shards, 64);
         assert_eq!(config("-v").log.level, LogLevel::Debug);
         assert_eq!(config("--verbose").log.level, LogLevel::Debug);
+    }
+
+    #[test]
+    fn a_store_is_looked_at_where_it_lies() {
+        let task = |arguments| parse(arguments).unwrap().task;
+        assert!(task("-v").is_none());
+        let Some(Task::Store { directory, command }) = task("store check") else { panic!("no task") };
+        assert_eq!((directory, command), (None, StoreCommand::Check));
+        let Some(Task::Store { directory, command }) = task("store backup there -d here") else { panic!("no task") };
+        assert_eq!((directory, command), (Some("here".into()), StoreCommand::Backup { into: "there".into() }));
+        assert_eq!(parse("store stats -c a.toml").unwrap().config, Some("a.toml".into()));
+        assert!(parse("store").is_err() && parse("store salvage").is_err() && parse("shop").is_err());
     }
 
     #[test]

@@ -1,35 +1,14 @@
 //! How a shard ends: it accepts and reads no more; when no shard does, and what clients caused before has arrived
 //! everywhere, every client is told; when the last words have left, or the time is over, the shard is finished.
 
-use super::parcel::Parcel;
 use super::shard::Shard;
-use super::stage::Step;
-use crate::base::{ShardId, Timestamp};
-use crate::broker::Input;
+use crate::base::Timestamp;
 
 impl Shard {
     pub(super) fn begin_drain(&mut self, deadline: Timestamp) {
         self.listeners.clear();
         self.accept_again = None;
         self.stage.begin_drain(deadline);
-    }
-
-    pub(super) fn go_on_draining(&mut self, now: Timestamp) {
-        while let Some(step) = self.stage.next_step() {
-            match step {
-                Step::SayQuiet => self.say_quiet(),
-                Step::Close => _ = self.core.handle(now, Input::Shutdown, &mut self.effects),
-            }
-        }
-    }
-
-    /// Behind all that clients of this shard have caused.
-    fn say_quiet(&mut self) {
-        self.send_mesh();
-        let me = self.port.shard();
-        for to in (0..self.port.shards()).map(ShardId::new).filter(|&to| to != me) {
-            self.port.send(to, Parcel::Quiet);
-        }
     }
 
     pub(super) fn is_finished(&self, now: Timestamp) -> bool {

@@ -9,6 +9,8 @@ pub(super) enum Parcel {
     Core(MeshMessage),
     /// With all that was read of it.
     Connection(Box<Connection>),
+    /// The sender has taken over what was stored: whatever others have to know of that is in front of this.
+    Restored,
     /// The sender reads its clients no more: whatever they caused is in front of this.
     Quiet,
     /// The first shard wants to know how the others are doing.

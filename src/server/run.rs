@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::process::{self, ExitCode};
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 use std::{panic, thread};
 
@@ -11,14 +12,18 @@ use signal_hook::low_level;
 use tracing::{error, info, warn};
 
 use super::boot::Broker;
-use super::command_line::CommandLine;
+use super::command_line::{CommandLine, Task};
 use super::config::Config;
 use super::host::{HostLimits, raise_descriptor_limit};
 use super::log::Log;
+use super::store_command::run_store;
 use crate::access::Open;
 
 /// A panic's backtrace goes to stderr past the log, which whoever should read it may not do.
 const BACKTRACE_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// How often a start that takes long looks for a signal.
+const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What `thrum` does, as its command line says.
 pub fn run(command_line: &CommandLine) -> ExitCode {
@@ -29,6 +34,9 @@ pub fn run(command_line: &CommandLine) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    if let Some(Task::Store { directory, command }) = &command_line.task {
+        return run_store(command, directory.as_ref().unwrap_or(&config.store.directory));
+    }
     raise_descriptor_limit();
     let host = HostLimits::read();
     let config = host.fit(config);
@@ -69,8 +77,7 @@ fn serve(command_line: &CommandLine, config: Config, host: &HostLimits, log: &Lo
     // Before there is anything to stop, so that no signal is lost.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2])
         .map_err(|error| format!("cannot take signals: {error}"))?;
-    let broker =
-        Broker::start(&config, &host.cores, || Box::new(Open)).map_err(|error| format!("cannot start: {error}"))?;
+    let broker = start_unless_stopped(&mut signals, &config, host)?;
     for address in broker.addresses() {
         info!(%address, "listening");
     }
@@ -82,6 +89,27 @@ fn serve(command_line: &CommandLine, config: Config, host: &HostLimits, log: &Lo
     broker.stop().map_err(|error| format!("cannot stop in order: {error}"))?;
     info!("stopped");
     Ok(())
+}
+
+/// A store may take long to open, and who wants no broker any more is not to wait for it.
+fn start_unless_stopped(signals: &mut Signals, config: &Config, host: &HostLimits) -> Result<Broker, String> {
+    let (done, started) = channel();
+    let (config, cores) = (config.clone(), host.cores.clone());
+    thread::Builder::new()
+        .name("boot".into())
+        .spawn(move || _ = done.send(Broker::start(&config, &cores, || Box::new(Open))))
+        .map_err(|error| format!("cannot start: {error}"))?;
+    loop {
+        match started.recv_timeout(SIGNAL_INTERVAL) {
+            Ok(result) => return result.map_err(|error| format!("cannot start: {error}")),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Err("cannot start: the start was broken off".into()),
+        }
+        // The others have nothing to do yet.
+        if signals.pending().any(|signal| matches!(signal, SIGTERM | SIGINT)) {
+            return Err("stopped before it was ready".into());
+        }
+    }
 }
 
 /// A shard that fell over has left its clients: better that the whole broker ends and is started anew.
@@ -130,8 +158,17 @@ fn reload_until_stopped(
     for signal in signals.forever() {
         match signal {
             SIGHUP => {}
-            SIGUSR1 | SIGUSR2 => {
-                info!("USR1 and USR2 have nothing to do: all is in memory, and $SYS tells of subscriptions");
+            SIGUSR1 if broker.is_durable() => {
+                broker.commit_now();
+                info!("USR1: what is not on the disk yet is written there now");
+                continue;
+            }
+            SIGUSR1 => {
+                info!("USR1 has nothing to do: there is no store, all is in memory");
+                continue;
+            }
+            SIGUSR2 => {
+                info!("USR2 has nothing to do: $SYS tells of subscriptions");
                 continue;
             }
             _ => return,

@@ -2,9 +2,10 @@
 //! of everything that is to be done, and sends what came of it: one write a connection, one wake-up a shard.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::Instant;
 
 use super::checks::Checks;
 use super::clock::Clock;
@@ -12,16 +13,18 @@ use super::command::Command;
 use super::config::Config;
 use super::connections::Connections;
 use super::doors::Doors;
-use super::gather::{Gather, REST};
+use super::gather::Gather;
 use super::memory::GiveBack;
 use super::parcel::Parcel;
 use super::report::Report;
+use super::shard_store::ShardStore;
 use super::stage::Stage;
 use crate::base::limits::TIMER_TICK;
 use crate::base::{ConnId, Counters, Millis, ShardId, Timestamp};
 use crate::broker::{Effects, Input, ShardCore};
 use crate::mesh::Port;
 use crate::net::{Lingering, Listener, Poller, Readiness};
+use crate::storage::ShardImage;
 
 /// What one read takes at most, and so what a connection may say in a turn, however few there are.
 pub(super) const READ_BYTES_MAX: usize = 64 * 1024;
@@ -45,6 +48,10 @@ pub(super) struct ShardParts {
     pub(super) commands: Receiver<Command>,
     pub(super) checks: Checks,
     pub(super) clock: Clock,
+    /// What was stored, to be taken over; none where there is no store.
+    pub(super) image: Option<ShardImage>,
+    /// Hears when the shard serves.
+    pub(super) started: Sender<io::Result<()>>,
 }
 
 pub(super) struct Listening {
@@ -97,20 +104,24 @@ pub(super) struct Shard {
     /// The first shard's.
     pub(super) report: Option<Report>,
     pub(super) stage: Stage,
+    /// Nobody has to be told any more once this is gone.
+    pub(super) started: Option<Sender<io::Result<()>>>,
+    pub(super) image: Option<ShardImage>,
+    pub(super) store: Option<ShardStore>,
     /// What the core had sent when its output was written last.
     pub(super) written_packets: u64,
     pub(super) written_payload_bytes: u64,
-    gather: Gather,
-    give_back: GiveBack,
-    clock: Clock,
+    pub(super) gather: Gather,
+    pub(super) give_back: GiveBack,
+    pub(super) clock: Clock,
     last_tick: u64,
     /// Since when a tick is due that is put off.
     tick_due: Option<Timestamp>,
 }
 
 impl Shard {
-    pub(super) fn new(parts: ShardParts, core: ShardCore) -> std::io::Result<Self> {
-        let ShardParts { config, listeners, port, doors, commands, checks, clock } = parts;
+    pub(super) fn new(parts: ShardParts, core: ShardCore, store: Option<ShardStore>) -> io::Result<Self> {
+        let ShardParts { config, listeners, port, doors, commands, checks, clock, image, started } = parts;
         let (me, shards, poller) = (port.shard(), port.shards(), Poller::new()?);
         poller.add_source(port.alarm(), ALARM_TOKEN)?;
         for (index, listener) in listeners.iter().enumerate() {
@@ -142,7 +153,10 @@ impl Shard {
             traffic: Traffic::default(),
             counters: Counters::default(),
             report: (me.index() == 0).then(|| Report::new(clock.now())),
-            stage: Stage::serving(me, shards),
+            stage: if image.is_some() { Stage::restoring(me, shards) } else { Stage::serving(me, shards) },
+            started: Some(started),
+            image,
+            store,
             written_packets: 0,
             written_payload_bytes: 0,
             gather: Gather::new(Instant::now()),
@@ -153,67 +167,22 @@ impl Shard {
         })
     }
 
-    pub(super) fn run(mut self) {
+    pub(super) async fn run(mut self) {
+        if !self.stage.is_starting() {
+            self.tell_started();
+        }
         let mut is_busy = true;
         while !self.is_finished(self.clock.now()) {
-            self.wait(is_busy);
+            if self.is_journal_busy() {
+                self.wait_beside_journal(is_busy).await;
+            } else {
+                self.wait(is_busy);
+            }
             is_busy = self.turn(self.clock.now());
         }
-    }
-
-    /// Waits for the next thing to do, where there is nothing.
-    pub(super) fn wait(&mut self, is_busy: bool) {
-        if is_busy {
-            return self.poller.wait(Some(Duration::ZERO));
+        if let Some(store) = &mut self.store {
+            store.close().await;
         }
-        if self.looks_again() {
-            return;
-        }
-        let now = self.clock.now();
-        // Commands are looked at once more when whoever sends one knows that he has to ring.
-        if !self.port.prepare_sleep() || self.take_commands(now) || self.may_unstall() {
-            self.port.woke();
-            return self.poller.wait(Some(Duration::ZERO));
-        }
-        let timeout = self.sleep_time(now).map(|time| Duration::from_millis(time.0));
-        self.poller.wait(timeout);
-        self.port.woke();
-    }
-
-    /// Looks once more before it sleeps: at once and for some time, or after a rest. True: there is something.
-    fn looks_again(&mut self) -> bool {
-        if self.config.spin_us > 0 {
-            return self.spin();
-        }
-        if !self.gather.is_worth_it(self.core.counters().packets_received, Instant::now) {
-            return false;
-        }
-        std::thread::sleep(REST);
-        self.poller.wait(Some(Duration::ZERO));
-        !self.poller.is_empty() || self.port.has_incoming()
-    }
-
-    /// Asks again and again for a short time. True: there is something.
-    fn spin(&mut self) -> bool {
-        let (started, time) = (Instant::now(), Duration::from_micros(self.config.spin_us.into()));
-        loop {
-            self.poller.wait(Some(Duration::ZERO));
-            if !self.poller.is_empty() || self.port.has_incoming() {
-                return true;
-            }
-            if started.elapsed() >= time {
-                return false;
-            }
-        }
-    }
-
-    /// How long nothing is due; none: until something comes.
-    pub(super) fn sleep_time(&self, now: Timestamp) -> Option<Millis> {
-        let report_due = self.report.as_ref().map(Report::due);
-        let give_back_due = self.give_back.due(self.core.entries_len());
-        let ends = [self.lingering.next_end(), self.accept_again, self.stage.deadline(), report_due, give_back_due];
-        let due = ends.into_iter().flatten().map(|end| end - now);
-        due.chain(self.core.next_timeout(now)).min()
     }
 
     /// Does a bounded part of what there is to do. True: there is more, and it needs no waiting.
@@ -225,22 +194,28 @@ impl Shard {
         }
         self.queue_arrivals();
         self.take_parcels(now);
+        self.restore_some(now);
         self.accept_more(now);
         self.serve_ready(now);
         self.tick(now);
         self.give_back.do_if_due(now, self.core.entries_len());
         self.ask_for_stats(now);
-        self.go_on_draining(now);
+        self.take_steps(now);
+        self.turn_journal(now);
         self.apply(now);
         self.is_busy()
     }
 
     fn is_busy(&self) -> bool {
         let has_effects = !self.port.is_blocked() && !self.effects.is_empty();
-        let accepts = self.accept_again.is_none() && self.listeners.iter().any(|listening| listening.has_more);
+        let accepts = self.may_accept() && self.listeners.iter().any(|listening| listening.has_more);
         let has_input = !self.ready.is_empty() || !self.arrivals.is_empty();
         let has_more = self.poller.is_partial() || self.core.wants_mesh_drained() || self.may_unstall();
-        has_effects || accepts || has_input || has_more
+        has_effects || accepts || has_input || has_more || self.may_restore()
+    }
+
+    fn may_accept(&self) -> bool {
+        self.accept_again.is_none() && !self.stage.is_starting()
     }
 
     /// Whether those who wait for the mesh can be read again.
@@ -301,10 +276,11 @@ impl Shard {
         }
     }
 
-    /// Time passes in ticks of the core's timers; but nobody's time runs out while what he sent may lie unread.
+    /// Time passes in ticks of the core's timers; but nobody's time runs out while what he sent may lie unread, nor
+    /// before all shards are there to hear what comes of it.
     fn tick(&mut self, now: Timestamp) {
         let tick = now.0 / TIMER_TICK.0;
-        if tick == self.last_tick && !self.core.is_due() {
+        if self.stage.is_starting() || tick == self.last_tick && !self.core.is_due() {
             return;
         }
         let is_behind = self.poller.is_partial() || !self.ready.is_empty() || !self.arrivals.is_empty();
@@ -319,7 +295,7 @@ impl Shard {
     }
 
     /// True: there were some.
-    fn take_commands(&mut self, now: Timestamp) -> bool {
+    pub(super) fn take_commands(&mut self, now: Timestamp) -> bool {
         let mut took_any = false;
         while let Ok(command) = self.commands.try_recv() {
             took_any = true;
@@ -332,6 +308,9 @@ impl Shard {
                 Command::Verdict { check, verdict } => {
                     self.core.handle(now, Input::Verdict { check, verdict }, &mut self.effects);
                 }
+                Command::Stored(told) => self.hear_store(now, told),
+                Command::CommitNow => self.store.iter_mut().for_each(|store| store.journal.commit_now()),
+                Command::Rotate(done) => self.store.iter_mut().for_each(|store| store.rotate(done.clone())),
                 Command::Drain => self.begin_drain(now + Millis::from_secs(self.config.drain_secs)),
             }
         }

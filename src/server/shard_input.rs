@@ -38,7 +38,7 @@ struct Fed {
 
 impl Shard {
     pub(super) fn accept_more(&mut self, now: Timestamp) {
-        if self.accept_again.is_some_and(|at| now < at) {
+        if self.stage.is_starting() || self.accept_again.is_some_and(|at| now < at) {
             return;
         }
         self.accept_again = None;
@@ -247,6 +247,7 @@ impl Shard {
                     }
                 }
                 Parcel::Connection(connection) => self.take_connection(now, *connection),
+                Parcel::Restored => self.stage.hear_restored(from),
                 Parcel::Quiet => self.stage.hear_quiet(from),
                 Parcel::StatsAsked { round } => self.answer_stats(from, round),
                 Parcel::Stats { round, stats } => self.add_stats(now, round, &stats),

@@ -2,6 +2,7 @@
 
 use super::parcel::Parcel;
 use super::shard::Shard;
+use super::shard_store::ShardStore;
 use crate::base::{Millis, ShardId, Timestamp};
 use crate::broker::{Input, ShardStats};
 
@@ -11,6 +12,9 @@ const OFF_INTERVAL: Millis = Millis::from_secs(60);
 impl Shard {
     /// Asks every shard, when it is time to.
     pub(super) fn ask_for_stats(&mut self, now: Timestamp) {
+        if self.stage.is_starting() {
+            return;
+        }
         let Some(report) = self.report.as_mut().filter(|report| report.due() <= now) else { return };
         if self.config.sys_interval_secs == 0 {
             report.begin(now, self.port.shards(), OFF_INTERVAL);
@@ -44,6 +48,7 @@ impl Shard {
         stats.bytes_received = self.traffic.bytes_received;
         stats.bytes_sent = self.traffic.bytes_sent;
         stats.sockets_opened = self.traffic.sockets_opened;
+        stats.journal = self.store.as_ref().map(ShardStore::stats).unwrap_or_default();
         stats.sockets_open = (self.connections.len() + self.lingering.len()) as u64;
         stats
     }

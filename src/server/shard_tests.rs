@@ -63,10 +63,12 @@ impl Shards {
                 commands: receiver,
                 checks: Checks::start(me, handle).expect("a thread"),
                 clock,
+                image: None,
+                started: channel().0,
             };
             let options = Options { shards: count, connections_max: 1_000, ..config.options() };
             let core = ShardCore::new(me, options, Box::new(Open), clock.now()).expect("valid options");
-            shards.push(Shard::new(parts, core).expect("an epoll set"));
+            shards.push(Shard::new(parts, core, None).expect("an epoll set"));
         }
         Self { shards, address, clock, doors, handles }
     }

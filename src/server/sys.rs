@@ -21,7 +21,7 @@ type Count = fn(&ShardStats) -> u64;
 
 /// A message counts as stored for each session that holds it, and once more where it is retained; its bytes are those
 /// that the bounds on queues and retained messages count.
-const NUMBERS: [(&str, Number); 32] = [
+const NUMBERS: [(&str, Number); 39] = [
     ("clients/total", |seen| seen.total.sessions),
     ("clients/maximum", |seen| seen.clients_maximum),
     ("clients/connected", |seen| seen.total.sessions_connected),
@@ -54,6 +54,13 @@ const NUMBERS: [(&str, Number); 32] = [
     ("thrum/retained messages/bytes", |seen| seen.total.retained.bytes),
     ("thrum/dropped", |seen| seen.total.counters.dropped_in_all()),
     ("thrum/shards", |seen| seen.total.shards),
+    ("thrum/store/commits", |seen| seen.total.journal.commits),
+    ("thrum/store/records", |seen| seen.total.journal.records),
+    ("thrum/store/bytes", |seen| seen.total.journal.bytes),
+    ("thrum/store/bytes_waiting", |seen| seen.total.journal.bytes_waiting),
+    ("thrum/store/segments", |seen| seen.total.journal.segments),
+    ("thrum/store/sync_us_max", |seen| seen.total.journal.sync_us_max),
+    ("thrum/store/failing", |seen| seen.total.journal.failing),
 ];
 
 /// What there is a load of: how much of it a minute brings.
@@ -207,7 +214,7 @@ mod tests {
 
     use super::*;
     use crate::base::{Counters, Millis};
-    use crate::broker::Held;
+    use crate::broker::{Held, JournalStats};
 
     const START: Timestamp = Timestamp(1_700_000_000_000);
     const MEMORY: HeapBytes = HeapBytes { current: 5, maximum: 6 };
@@ -249,7 +256,7 @@ mod tests {
             assert!(said.contains_key(name), "{name}");
         }
         let own = said.keys().filter(|name| !expected.contains(name));
-        assert_eq!(own.clone().count(), 5 + DropReason::COUNT + Refusal::COUNT);
+        assert_eq!(own.clone().count(), 12 + DropReason::COUNT + Refusal::COUNT);
         own.for_each(|name| assert!(name.starts_with("$SYS/broker/thrum/"), "{name}"));
         assert!(said.keys().all(|name| TopicName::new(name).is_ok()));
         assert!(said.contains_key("$SYS/broker/thrum/dropped/queue_full_oldest"));
@@ -280,6 +287,15 @@ mod tests {
             bytes_sent: 16,
             sockets_open: 17,
             sockets_opened: 18,
+            journal: JournalStats {
+                commits: 22,
+                records: 23,
+                bytes: 24,
+                bytes_waiting: 25,
+                segments: 26,
+                sync_us_max: 27,
+                failing: 1,
+            },
         };
         let mut total = ShardStats::default();
         total.add(&shard);
@@ -323,6 +339,13 @@ mod tests {
             ("thrum/dropped/expired", "2"),
             ("thrum/refused/bad_packet", "2"),
             ("thrum/shards", "2"),
+            ("thrum/store/commits", "44"),
+            ("thrum/store/records", "46"),
+            ("thrum/store/bytes", "48"),
+            ("thrum/store/bytes_waiting", "50"),
+            ("thrum/store/segments", "52"),
+            ("thrum/store/sync_us_max", "27"),
+            ("thrum/store/failing", "2"),
         ] {
             assert_eq!(said[&format!("$SYS/broker/{name}")], text, "{name}");
         }

@@ -1,5 +1,6 @@
 //! The broker as a process of its own: started on a free port, its log read line by line, stopped by a signal.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -122,6 +123,15 @@ impl Setup {
         Broker::launch(self)
     }
 
+    /// For a broker that cannot start: its exit code and its log.
+    pub(crate) fn fail_to_start(self) -> (Option<i32>, String) {
+        let _permit = Permit::take();
+        let config = fresh_config(&self);
+        let output = self.command(&config).stdin(Stdio::null()).output().expect("the broker starts");
+        let _ = fs::remove_file(config);
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
     fn text(&self, address: SocketAddr) -> String {
         let mut text = format!("shards = {}\npersistence = {}\n", self.shards, self.store.is_some());
         for (key, value) in &self.options {
@@ -140,8 +150,7 @@ impl Setup {
     }
 
     fn command(&self, config: &PathBuf) -> Command {
-        // Another build of the broker, an optimized one for instance.
-        let binary = env::var_os("THRUM_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_thrum").into());
+        let binary = binary();
         let mut command = match self.before.as_str() {
             "" => Command::new(binary),
             before => {
@@ -194,10 +203,7 @@ impl Broker {
 
     fn launch(setup: Setup) -> Self {
         let permit = Permit::take();
-        static STARTED: AtomicU32 = AtomicU32::new(0);
-        let number = STARTED.fetch_add(1, Ordering::Relaxed);
-        let config = env::temp_dir().join(format!("thrum-wire-{}-{number}.toml", std::process::id()));
-        fs::write(&config, setup.text(setup.address)).expect("a file in the temporary folder");
+        let config = fresh_config(&setup);
         let mut command = setup.command(&config);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the broker starts");
@@ -251,6 +257,12 @@ impl Broker {
         assert!(self.wait(PATIENCE).success(), "stopped by SIGTERM");
     }
 
+    /// Ends it as a crash does.
+    pub(crate) fn crash(self) {
+        self.signal(Signal::KILL);
+        assert!(!self.wait(PATIENCE).success(), "nothing is in order about a crash");
+    }
+
     /// Its end, which must come within the time.
     pub(crate) fn wait(mut self, within: Duration) -> ExitStatus {
         let deadline = Instant::now() + within;
@@ -275,6 +287,20 @@ impl Drop for Broker {
             lines[lines.len().saturating_sub(30)..].iter().for_each(|line| println!("{}", line.text()));
         }
     }
+}
+
+fn fresh_config(setup: &Setup) -> PathBuf {
+    static STARTED: AtomicU32 = AtomicU32::new(0);
+    let number = STARTED.fetch_add(1, Ordering::Relaxed);
+    let config = env::temp_dir().join(format!("thrum-wire-{}-{number}.toml", std::process::id()));
+    fs::write(&config, setup.text(setup.address)).expect("a file in the temporary folder");
+    config
+}
+
+/// The binary under test.
+pub(crate) fn binary() -> OsString {
+    // Another build of the broker, an optimized one for instance.
+    env::var_os("THRUM_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_thrum").into())
 }
 
 #[derive(Default, Debug)]

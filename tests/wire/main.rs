@@ -30,6 +30,7 @@ mod session;
 mod shared;
 mod slow;
 mod soak;
+mod store;
 mod sys;
 mod vectors;
 mod will;
