@@ -18,6 +18,7 @@ use crate::base::{ConnId, Millis, Refusal, ShardId};
 use crate::broker::{Options, ShardCore};
 use crate::mesh;
 use crate::net::{Connection, Listener};
+use crate::storage::ShardImage;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -40,6 +41,11 @@ impl Shards {
     }
 
     fn with(config: Config, ring_slots: usize) -> Self {
+        Self::beginning_with(config, ring_slots, || None)
+    }
+
+    /// With what was stored for each.
+    fn beginning_with(config: Config, ring_slots: usize, image: impl Fn() -> Option<ShardImage>) -> Self {
         let config = Arc::new(Config { sys_interval_secs: 0, persistence: false, ..config });
         let count = config.shards;
         let doors = Arc::new(Doors::new(config.connections_max));
@@ -63,7 +69,7 @@ impl Shards {
                 commands: receiver,
                 checks: Checks::start(me, handle).expect("a thread"),
                 clock,
-                image: None,
+                image: image(),
                 started: channel().0,
             };
             let options = Options { shards: count, connections_max: 1_000, ..config.options() };
@@ -191,6 +197,19 @@ fn flood(client: &mut TcpStream, bytes: &[u8]) -> usize {
         }
     }
     sent
+}
+
+#[test]
+fn nobody_is_let_in_before_every_shard_has_what_was_stored() {
+    let config = Config { shards: 2, ..Config::default() };
+    let mut shards = Shards::beginning_with(config, 16, || Some(ShardImage::default()));
+    let mut client = shards.begin_connect("early");
+    for _ in 0..10 {
+        shards.turn(0);
+    }
+    assert!(shards.shards[0].stage.is_starting(), "the second shard has said nothing yet");
+    assert_eq!(shards.shards[0].connections.len(), 0);
+    assert_eq!(shards.read(&mut client, 4), CONNACK);
 }
 
 #[test]

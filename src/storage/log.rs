@@ -375,7 +375,7 @@ impl<B: Buffer> Log<B> {
         }
         let (Some(active), Some(mut batch)) = (&self.active, self.waiting.pop_front()) else { return };
         batch.seal(active.salt, active.header.sequence, active.batches, active.end);
-        self.batch_bytes = batch.extent().bytes;
+        self.batch_bytes = batch.extent().bytes.min(self.options.commit_bytes_max);
         self.commit = Commit::Write(InFlight { batch: batch.share(), began: None });
     }
 
