@@ -16,12 +16,16 @@ run() {
 }
 
 found=0
-for pair in 'decode roundtrip' 'session config'; do
-    first=${pair% *} second=${pair#* }
-    run "$first" &
-    run "$second" || found=1
-    wait $! || found=1
-    for target in "$first" "$second"; do
+for targets in 'decode roundtrip' 'session config' 'wal'; do
+    running=
+    for target in $targets; do
+        run "$target" &
+        running="$running $!"
+    done
+    for process in $running; do
+        wait "$process" || found=1
+    done
+    for target in $targets; do
         printf '%s: ' "$target"
         grep '^Done' "artifacts/$target.log" || echo 'did not end'
     done

@@ -1,9 +1,10 @@
 #!/bin/sh
 # Fills the corpora with the packets of tests/vectors, one file per vector: as they are for the targets of packets, and
-# for `session` as a script in which a client that is connected says them (see fuzz_targets/session.rs).
+# for `session` as a script in which a client that is connected says them (see fuzz_targets/session.rs); and `wal` with
+# some records (see fuzz_targets/wal.rs).
 set -eu
 cd "$(dirname "$0")"
-mkdir -p corpus/decode corpus/roundtrip corpus/session corpus/config
+mkdir -p corpus/decode corpus/roundtrip corpus/session corpus/config corpus/wal
 
 # The first of all choices of options, in as many bytes.
 options=$(printf '00%.0s' $(seq 17))
@@ -31,4 +32,24 @@ grep -hv -e '^#' -e '^$' ../tests/vectors/*.txt | while read -r versions _ name 
     printf '%s%s%s' "$options" "$(begin "$versions" "$name")" "$(say "$hex")" | xxd -r -p >"corpus/session/$name"
 done
 cp corpus/decode/* corpus/roundtrip/
+
+# A record of the log in a script: length of the body, kind, body; a kind from 80 on ends the batch.
+record() {
+    printf '%02x%s%s' $((${#2} / 2)) "$1" "$2"
+}
+
+session=4300000000000000
+message=1d000000020105000000000000004d00000000000000000174007061796c6f6164
+records=$(
+    record 81 010000006307000000
+    record 05 "${session}010000006602010000"
+    record 07 "$message"
+    record 88 "${session}03020000000000000101010000002c010000010a0000002473686172652f672f66010100"
+    record 89 "${session}43020000000000000100"
+    record 91 "${session}010000000102000000$message"
+    record 93 "01${session}00$message"
+)
+printf '00%s' "$records" | xxd -r -p >corpus/wal/whole
+printf '0130100001%s' "$records" | xxd -r -p >corpus/wal/torn
+printf '0230100001ff2f0080%s' "$records" | xxd -r -p >corpus/wal/damaged
 echo "$(ls corpus/decode | wc -l) seeds"

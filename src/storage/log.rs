@@ -50,7 +50,7 @@ pub struct LogOptions {
     pub commit_bytes_max: usize,
     /// Of a segment's file; one for a longer batch is longer.
     pub segment_bytes: u64,
-    /// Full and not settled.
+    /// Full and not settled; while there are more, no other segment begins.
     pub segments_max: usize,
 }
 
@@ -375,12 +375,12 @@ impl<B: Buffer> Log<B> {
         }
         let (Some(active), Some(mut batch)) = (&self.active, self.waiting.pop_front()) else { return };
         batch.seal(active.salt, active.header.sequence, active.batches, active.end);
-        self.batch_bytes = batch.extent().bytes;
+        self.batch_bytes = batch.extent().bytes.min(self.options.commit_bytes_max);
         self.commit = Commit::Write(InFlight { batch: batch.share(), began: None });
     }
 
     fn open_segment(&mut self, bytes: usize) -> bool {
-        if self.unsettled.len() >= self.options.segments_max {
+        if self.unsettled.len() > self.options.segments_max {
             return false;
         }
         let Some(Prepared { header, bytes }) = self.upkeep.take(bytes) else { return false };

@@ -266,7 +266,7 @@ impl<'a> Batches<'a> {
         let from = self.at + BATCH_HEADER_BYTES;
         let mut found = 0;
         let mut walk = Walk { bytes: records, at: 0 };
-        while let Some(raw) = walk.next() {
+        for raw in walk.by_ref() {
             if self.salt.record(from + raw.at, raw.kind_and_body) != raw.crc {
                 return Err(error(from + raw.at, "a damaged record"));
             }
