@@ -155,7 +155,11 @@ fn starts(folder: &Path) {
     drop(opened);
     let (opened, took) = open(&path);
     let count = |opened: &Opened| opened.shards.iter().map(|shard| shard.sessions.len()).sum::<usize>();
-    println!("{} sessions with a subscription, start from {} segments: {took:.2?}", count(&opened), opened.report.segments);
+    println!(
+        "{} sessions with a subscription, start from {} segments: {took:.2?}",
+        count(&opened),
+        opened.report.segments
+    );
     println!("  the settled store: {} MB; memory at most {} MB", megabytes(&path), peak_megabytes());
     // Copied while it is open, it is what a crash leaves.
     let crashed = folder.join("crashed");
@@ -234,12 +238,18 @@ fn settling(folder: &Path) {
         let Ok(Told::Fetched { messages, .. }) = told.recv() else { panic!("no page") };
         fetched += messages.len();
     }
-    println!("{fetched} messages fetched in pages of {PAGE}, {:.0} a second", fetched as f64 / began.elapsed().as_secs_f64());
+    println!(
+        "{fetched} messages fetched in pages of {PAGE}, {:.0} a second",
+        fetched as f64 / began.elapsed().as_secs_f64()
+    );
     handle.stop();
     drop(handle);
     let (opened, took) = open(&path);
     items.clear();
-    println!("{MESSAGES} messages in a queue, start: {took:.2?}, {} left in the store", opened.shards.iter().flat_map(|shard| &shard.sessions).map(|session| session.queue.len()).sum::<usize>());
+    println!(
+        "{MESSAGES} messages in a queue, start: {took:.2?}, {} left in the store",
+        opened.shards.iter().flat_map(|shard| &shard.sessions).map(|session| session.queue.len()).sum::<usize>()
+    );
 }
 
 fn main() {

@@ -87,7 +87,8 @@ fn a_dump_tells_of_tables_and_of_segments() {
     assert!(text.contains(r#""segment":1"#) && text.contains("SessionStarted"), "{text}");
     drop(disk.open().unwrap());
     let (text, ()) = said(|out| dump(&disk.path(), out));
-    for part in [r#""client":"a""#, r#""filter":"x/#""#, r#""payload":"two""#, r#""payload":"three""#, r#"{"retained""#] {
+    for part in [r#""client":"a""#, r#""filter":"x/#""#, r#""payload":"two""#, r#""payload":"three""#, r#"{"retained""#]
+    {
         assert!(text.contains(part), "{part} in {text}");
     }
     assert!(text.lines().all(|line| line.starts_with('{') && line.ends_with('}')));
@@ -111,8 +112,7 @@ fn what_is_salvaged_of_a_sound_store_is_all_of_it() {
 #[test]
 fn of_a_damaged_segment_the_sound_records_are_saved() {
     let session = RecordId::new(1, ShardId::new(0)).unwrap();
-    let options =
-        SubscriptionOptions { qos: QoS::AtLeastOnce, no_local: false, retain_as_published: false, id: None };
+    let options = SubscriptionOptions { qos: QoS::AtLeastOnce, no_local: false, retain_as_published: false, id: None };
     let filters = |from: u32| (from..from + 3).map(|n| subscribe(session, &format!("f{n}"), options));
     let first = [start("a")].into_iter().chain(filters(0)).collect();
     let (disk, path) = unsettled(&[first, filters(3).collect()]);
@@ -186,8 +186,7 @@ fn write_golden(golden: &Path) {
     let opened = disk.after(&[&some_of_everything()]);
     let next = opened.next_number;
     let session = RecordId::new(next, ShardId::new(0)).unwrap();
-    let options =
-        SubscriptionOptions { qos: QoS::AtLeastOnce, no_local: false, retain_as_published: false, id: None };
+    let options = SubscriptionOptions { qos: QoS::AtLeastOnce, no_local: false, retain_as_published: false, id: None };
     disk.segment(&opened, 0, 2, next, &[vec![start("b"), subscribe(session, "y", options)]]);
     drop(opened);
     fs::remove_file(disk.path().join("lock")).unwrap();
