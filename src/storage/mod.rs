@@ -10,6 +10,8 @@ mod disk;
 mod dump;
 mod error;
 mod inspect;
+#[cfg(test)]
+mod inspect_tests;
 mod journal;
 mod load;
 mod log;

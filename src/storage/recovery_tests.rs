@@ -24,7 +24,7 @@ fn id(number: u64, shard: usize) -> RecordId {
     RecordId::new(number, ShardId::new(shard)).unwrap()
 }
 
-fn copy() -> StoredCopy {
+pub(super) fn copy() -> StoredCopy {
     StoredCopy { qos: QoS::AtLeastOnce, retain: false, subscription_ids: Box::new([]), share: None }
 }
 
@@ -34,26 +34,33 @@ fn spooled(topic: &str, payload: &[u8], publisher: Option<RecordId>, share: Opti
 }
 
 /// A store in a folder of its own, and what its shards write.
-struct Disk {
-    folder: tempfile::TempDir,
+pub(super) struct Disk {
+    pub(super) folder: tempfile::TempDir,
     shards: usize,
 }
 
 impl Disk {
-    fn new(shards: usize) -> Self {
+    pub(super) fn new(shards: usize) -> Self {
         Self { folder: tempfile::tempdir().unwrap(), shards }
     }
 
-    fn path(&self) -> PathBuf {
+    pub(super) fn path(&self) -> PathBuf {
         self.folder.path().join("store")
     }
 
-    fn open(&self) -> Result<Opened, StoreError> {
+    pub(super) fn open(&self) -> Result<Opened, StoreError> {
         Store::open(&self.path(), self.shards, &mut |_| {})
     }
 
     /// Of the first start.
-    fn segment(&self, opened: &Opened, shard: usize, sequence: u64, first: u64, batches: &[Vec<Record>]) -> PathBuf {
+    pub(super) fn segment(
+        &self,
+        opened: &Opened,
+        shard: usize,
+        sequence: u64,
+        first: u64,
+        batches: &[Vec<Record>],
+    ) -> PathBuf {
         let Opened { store_id, epoch, .. } = *opened;
         let shard = ShardId::new(shard);
         let folder = opened.store.directory().shard_folder(shard);
@@ -74,7 +81,7 @@ impl Disk {
     }
 
     /// Starts, writes a segment for each shard, and starts again.
-    fn after(&self, logs: &[&[Record]]) -> Opened {
+    pub(super) fn after(&self, logs: &[&[Record]]) -> Opened {
         let opened = self.open().unwrap();
         for (shard, records) in logs.iter().enumerate() {
             if !records.is_empty() {
@@ -86,7 +93,7 @@ impl Disk {
     }
 }
 
-fn copy_folder(from: &Path, to: &Path) {
+pub(super) fn copy_folder(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();
@@ -99,7 +106,7 @@ fn copy_folder(from: &Path, to: &Path) {
     }
 }
 
-fn session<'a>(opened: &'a Opened, client_id: &str) -> &'a StoredSession {
+pub(super) fn session<'a>(opened: &'a Opened, client_id: &str) -> &'a StoredSession {
     let mut sessions = opened.shards.iter().flat_map(|shard| &shard.sessions);
     sessions.find(|session| &*session.client_id == client_id).unwrap()
 }
@@ -133,20 +140,20 @@ fn payloads(messages: &[StoredMessage]) -> Vec<&[u8]> {
     messages.iter().map(|message| message.message.body().payload()).collect()
 }
 
-fn start(client_id: &str) -> Record {
+pub(super) fn start(client_id: &str) -> Record {
     Record::SessionStarted { client_id: client_id.into(), expiry_secs: 60 }
 }
 
-fn subscribe(session: RecordId, filter: &str, options: SubscriptionOptions) -> Record {
+pub(super) fn subscribe(session: RecordId, filter: &str, options: SubscriptionOptions) -> Record {
     Record::Subscribed { session, filter: filter.into(), options }
 }
 
-fn message_record(payload: &[u8]) -> Record {
+pub(super) fn message_record(payload: &[u8]) -> Record {
     Record::Message { message: message(QoS::AtLeastOnce, false, u64::MAX, "t", payload) }
 }
 
 /// Some of everything, of one session of shard 0.
-fn some_of_everything() -> Vec<Record> {
+pub(super) fn some_of_everything() -> Vec<Record> {
     let session = id(1, 0);
     let packet_id = |id| PacketId::new(id).unwrap();
     let queued = |message, sent| Record::Queued { session, message: id(message, 0), copy: copy(), sent };
@@ -173,7 +180,7 @@ fn some_of_everything() -> Vec<Record> {
     ]
 }
 
-fn check_everything(opened: &Opened) {
+pub(super) fn check_everything(opened: &Opened) {
     let StoredSession {
         id: name,
         client_id,

@@ -234,28 +234,25 @@ fn salvage_segment(
     if header.store_id != meta.store_id || header.epoch != meta.epoch || header.shard != shard {
         return Ok(());
     }
-    for batch in batches {
-        let records = match batch {
-            Ok(batch) => batch.records(),
-            Err(error) => {
-                losses.add::<()>(&format!("{name}: {error}"));
-                continue;
-            }
-        };
-        let mut sound = Vec::new();
-        for record in records {
-            match record.decode(hasher) {
-                Ok(decoded) => sound.push((record.id, decoded)),
-                Err(error) => drop(losses.add::<()>(&format!("{name}: {error}"))),
-            }
-        }
-        let due = overlay.next_number(shard);
-        if let Some((first, _)) = sound.first()
-            && first.number() > due
-        {
-            losses.add::<()>(&format!("{name}: the records {due} to {} are missing", first.number() - 1));
-        }
-        overlay.apply_batch(shard, sound);
+    for error in batches.filter_map(Result::err) {
+        losses.add::<()>(&format!("{name}: {error}"));
     }
+    let mut due = overlay.next_number(shard);
+    let mut sound = Vec::new();
+    for record in Segment::sound_records(&bytes).unwrap_or_default() {
+        let number = record.id.number();
+        match record.decode(hasher) {
+            Ok(decoded) if number >= due => {
+                if number > due {
+                    losses.add::<()>(&format!("{name}: the records {due} to {} are missing", number - 1));
+                }
+                due = number + 1;
+                sound.push((record.id, decoded));
+            }
+            Ok(_) => {}
+            Err(error) => drop(losses.add::<()>(&format!("{name}: {error}"))),
+        }
+    }
+    overlay.apply_batch(shard, sound);
     Ok(())
 }

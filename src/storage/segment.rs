@@ -184,7 +184,30 @@ impl Segment {
     pub fn open(bytes: &[u8]) -> Result<(Header, Batches<'_>), SegmentError> {
         let header = Header::read(bytes)?;
         let due = Some(Due { batch: 0, first: None });
-        Ok((header, Batches { bytes, header, salt: header.salt(), at: BLOCK_BYTES, due, torn: None }))
+        Ok((header, Batches { bytes, header, salt: header.salt(), at: BLOCK_BYTES, due, torn: None, torn_at: 0 }))
+    }
+
+    /// Of a damaged segment every record that is sound by itself, in front of a commit that did not come to its end.
+    pub fn sound_records(bytes: &[u8]) -> Result<Vec<StoredRecord<'_>>, SegmentError> {
+        let (header, batches) = Self::open(bytes)?;
+        let mut all = batches.clone();
+        all.by_ref().for_each(drop);
+        let end = all.torn.map_or(bytes.len(), |_| all.torn_at);
+        let mut found = Vec::new();
+        for at in (BLOCK_BYTES..end).step_by(BLOCK_BYTES) {
+            let Some(batch) = batches.header_at(at) else { continue };
+            let from = at + BATCH_HEADER_BYTES;
+            let len = usize::try_from(batch.bytes).unwrap_or(usize::MAX).min(bytes.len() - from);
+            let walk = Walk { bytes: &bytes[from..from + len], at: 0 };
+            for (raw, number) in walk.zip(batch.first..) {
+                let is_sound = batches.salt.record(from + raw.at, raw.kind_and_body) == raw.crc;
+                let name = RecordId::new(number, header.shard).filter(|_| is_sound);
+                if let (Some(id), Some((&kind, body))) = (name, raw.kind_and_body.split_first()) {
+                    found.push(StoredRecord { id, offset: (from + raw.at) as u64, kind, body });
+                }
+            }
+        }
+        Ok(found)
     }
 }
 
@@ -198,6 +221,8 @@ pub struct Batches<'a> {
     /// Behind damage, any batch may come.
     due: Option<Due>,
     torn: Option<SegmentError>,
+    /// Where the batch began that was cut off.
+    torn_at: usize,
 }
 
 /// What the next batch must say of itself.
@@ -262,6 +287,7 @@ impl<'a> Batches<'a> {
             return Some(why);
         }
         self.torn = self.was_begun().then_some(why);
+        self.torn_at = self.at;
         self.at = self.bytes.len();
         None
     }
