@@ -31,6 +31,8 @@ pub struct Access {
     pub password: Option<Rc<str>>,
     /// Connections opened a second; zero: as fast as they can be.
     pub ramp: f64,
+    /// Who subscribes has a session that outlives its connection.
+    pub is_durable: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -58,6 +60,7 @@ impl Access {
             user_name: None,
             password: None,
             ramp: 0.0,
+            is_durable: false,
         }
     }
 }
@@ -115,6 +118,10 @@ pub struct AccessOptions {
     /// Keep alive of the clients; 0: none
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     pub keep_alive: u16,
+    /// Subscribers have durable sessions (Clean Start off; in 5.0 they last for an hour), which stay with the broker; a
+    /// publisher's window then counts what is not acknowledged, too, and how long that takes is told
+    #[arg(long)]
+    pub durable: bool,
 }
 
 impl AccessOptions {
@@ -139,6 +146,7 @@ impl AccessOptions {
             user_name: self.user.as_deref().map(Into::into),
             password: self.password.as_deref().map(Into::into),
             ramp: self.ramp,
+            is_durable: self.durable,
         })
     }
 }

@@ -37,6 +37,8 @@ pub struct PublisherAccount {
     is_queued: bool,
     /// When messages were due that the broker has not let it send yet.
     pub waiting: VecDeque<u64>,
+    /// When those were due that are not acknowledged, where sessions are durable; acknowledgements come in their order.
+    unacknowledged: VecDeque<u64>,
 }
 
 #[derive(Debug)]
@@ -61,12 +63,15 @@ pub struct Account<'a> {
     latency: Histogram<u64>,
     /// A latency that came many times in a row, as those of messages do that were sent and read together.
     repeated: (u64, u64),
+    /// Nanoseconds until messages are acknowledged, where sessions are durable.
+    pub acknowledging: Histogram<u64>,
+    is_durable: bool,
     pub failures: Vec<String>,
     random: u64,
 }
 
 impl<'a> Account<'a> {
-    pub fn new(plan: &'a Plan, qos: QoS, payloads: Payloads, seed: u64) -> Self {
+    pub fn new(plan: &'a Plan, qos: QoS, is_durable: bool, payloads: Payloads, seed: u64) -> Self {
         let mut slots = 0;
         let mut streams: Vec<_> = plan
             .streams
@@ -96,6 +101,7 @@ impl<'a> Account<'a> {
                 audiences: plan.streams[range.start].audiences.len() as u64,
                 is_queued: false,
                 waiting: VecDeque::new(),
+                unacknowledged: VecDeque::new(),
             });
         }
         Self {
@@ -114,6 +120,8 @@ impl<'a> Account<'a> {
             churned: 0,
             latency: histogram(),
             repeated: (0, 0),
+            acknowledging: histogram(),
+            is_durable,
             failures: Vec::new(),
             random: seed,
         }
@@ -134,6 +142,9 @@ impl<'a> Account<'a> {
         publisher.sent += 1;
         self.sent += 1;
         self.due += publisher.audiences;
+        if self.is_durable && publisher.qos != QoS::AtMostOnce {
+            publisher.unacknowledged.push_back(due);
+        }
         let account = &mut self.streams[stream as usize];
         account.sent += 1;
         Stamp { stream, number: account.sent - 1, due }
@@ -258,8 +269,11 @@ impl Handler for Account<'_> {
     }
 
     #[inline]
-    fn on_acknowledged(&mut self, client: u32) {
+    fn on_acknowledged(&mut self, client: u32, now: u64) {
         if let Some(publisher) = client.checked_sub(self.plan.subscribers.len() as u32) {
+            if let Some(due) = self.publishers[publisher as usize].unacknowledged.pop_front() {
+                self.acknowledging.saturating_record(now.saturating_sub(due));
+            }
             self.queue(publisher);
         }
     }

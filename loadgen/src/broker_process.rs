@@ -71,6 +71,11 @@ impl BrokerProcess {
         Err(format!("did not accept connections on {} in {} s", self.address, START_TIME_MAX.as_secs()))
     }
 
+    /// The folder that it has to itself.
+    pub fn folder(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// None while it runs.
     pub fn how_it_ended(&mut self) -> Option<String> {
         match self.child.try_wait() {

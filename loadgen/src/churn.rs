@@ -51,7 +51,7 @@ impl Handler for Gate {
         self.wrong_payload += u64::from(!is_right);
     }
 
-    fn on_acknowledged(&mut self, _: u32) {}
+    fn on_acknowledged(&mut self, _: u32, _: u64) {}
 
     fn on_drained(&mut self, _: u32) {}
 

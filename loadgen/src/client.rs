@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use thrum::mqtt::{
     Ack, AckType, ConnAck, Connect, Delivery, Disconnect, FilterRequest, Packet, PacketId, PacketType, Progress,
-    Properties, PropertyId, Publish, QoS, ReasonCode, RetainHandling, Sender, SharedFilter, SubAck, Subscribe,
-    TopicName, Unsubscribe, Version, decode, decode_publish, encode, encode_ack, frame,
+    Properties, PropertyBuffer, PropertyId, Publish, QoS, ReasonCode, RetainHandling, Sender, SharedFilter, SubAck,
+    Subscribe, TopicName, Unsubscribe, Version, decode, decode_publish, encode, encode_ack, frame,
 };
 
 /// Filters that one SUBSCRIBE asks for.
@@ -15,6 +15,9 @@ const FILTERS_PER_SUBSCRIBE: usize = 500;
 /// Publishes of QoS 1 and 2 that a client has under way at most, where the broker names no fewer: what brokers take
 /// without being asked.
 const UNACKNOWLEDGED_MAX: u32 = 1_000;
+
+/// How long a durable session lasts without its client, where the protocol lets it say so.
+const SESSION_EXPIRY_SECS: u32 = 3_600;
 
 /// Who a client is, and what it subscribes to.
 #[derive(Clone, Debug)]
@@ -27,6 +30,8 @@ pub struct Identity {
     pub filters: Rc<[Box<str>]>,
     /// Of the subscriptions.
     pub qos: QoS,
+    /// Its session outlives the connection.
+    pub is_durable: bool,
 }
 
 /// How far a client has got.
@@ -138,6 +143,8 @@ pub struct Client {
     /// Publishes of QoS 1 and 2 that are not at their end, and how many there may be.
     unacknowledged: u32,
     unacknowledged_max: u32,
+    /// What it has set itself.
+    own_max: u32,
 }
 
 impl Client {
@@ -149,6 +156,7 @@ impl Client {
             next_packet_id: 1,
             unacknowledged: 0,
             unacknowledged_max: UNACKNOWLEDGED_MAX,
+            own_max: UNACKNOWLEDGED_MAX,
         }
     }
 
@@ -158,19 +166,28 @@ impl Client {
 
     /// Begins anew; what is sent first is put into `out`.
     pub fn connect(&mut self, out: &mut Vec<u8>) {
-        let Identity { version, client_id, user_name, password, keep_alive_secs, .. } = &self.identity;
+        let Identity { version, client_id, user_name, password, keep_alive_secs, is_durable, .. } = &self.identity;
+        let mut properties = PropertyBuffer::default();
+        if *is_durable && *version == Version::V5 {
+            properties.push_four_byte(PropertyId::SessionExpiryInterval, SESSION_EXPIRY_SECS);
+        }
         let connect = Connect {
             version: *version,
-            clean_start: true,
+            clean_start: !is_durable,
             keep_alive_secs: *keep_alive_secs,
             client_id,
             will: None,
             user_name: user_name.as_deref(),
             password: password.as_deref().map(str::as_bytes),
-            properties: Properties::EMPTY,
+            properties: properties.properties(),
         };
         encode(&Packet::Connect(connect), *version, out);
         (self.phase, self.asked, self.unacknowledged) = (Phase::Connecting, 0, 0);
+    }
+
+    /// It may have no more publishes of QoS 1 and 2 under way than this.
+    pub const fn bound(&mut self, unacknowledged_max: u32) {
+        self.own_max = unacknowledged_max;
     }
 
     /// The connection is over.
@@ -259,7 +276,7 @@ impl Client {
             return Err(Failure::Refused(ack.reason));
         }
         let receive_maximum = ack.properties.two_byte(PropertyId::ReceiveMaximum).map_or(u32::MAX, u32::from);
-        self.unacknowledged_max = UNACKNOWLEDGED_MAX.min(receive_maximum);
+        self.unacknowledged_max = self.own_max.min(receive_maximum);
         // [MQTT-3.2.2-21]
         let server_keep_alive = ack.properties.two_byte(PropertyId::ServerKeepAlive);
         Ok(server_keep_alive.unwrap_or(self.identity.keep_alive_secs))
@@ -385,6 +402,7 @@ mod tests {
             keep_alive_secs: 0,
             filters: Rc::new([]),
             qos: QoS::AtMostOnce,
+            is_durable: false,
         };
         for (version, qos) in [Version::V3_1_1, Version::V5]
             .into_iter()

@@ -15,9 +15,10 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::broker_process::BrokerProcess;
 use crate::comparison::{Comparison, Entry, Turn};
+use crate::disk::SyncTimes;
 use crate::output::Destinations;
 use crate::peers::{self, Peer};
-use crate::scenarios::{MORE, Scenario, TABLE};
+use crate::scenarios::{DURABLE, MORE, Scenario, Subject, TABLE};
 use crate::summary::Summary;
 use crate::usage::{Usage, core_busy};
 
@@ -31,6 +32,9 @@ pub enum Set {
     Quick,
     /// The speed table
     Table,
+    /// What it costs to keep things on the disk: durable sessions, with the brokers that do, and Thrum without a store.
+    /// The disk is that of the folder for temporary files (TMPDIR)
+    Durable,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -44,7 +48,8 @@ pub struct Options {
     /// List all scenarios and brokers, and run nothing
     #[arg(long)]
     pub list: bool,
-    /// Brokers to compare, by name; without it mosquitto and thrum, and those of the file of peers
+    /// Brokers to compare, by name; without it mosquitto and thrum, and those of the file of peers (in the set durable:
+    /// mosquitto-durable, thrum-durable and thrum)
     #[arg(long = "broker", short = 'b', value_name = "NAME")]
     pub brokers: Vec<String>,
     /// File of start commands of other brokers, such as loadgen/peers.toml
@@ -56,7 +61,7 @@ pub struct Options {
     /// Program of Mosquitto
     #[arg(long, value_name = "FILE", default_value = "mosquitto")]
     pub mosquitto: PathBuf,
-    /// The broker that the others are measured by
+    /// The broker that the others are measured by; where there is none of this name, the first
     #[arg(long, default_value = "mosquitto")]
     pub base: String,
     /// Turns of each broker in each scenario
@@ -120,7 +125,12 @@ fn known_peers(options: &Options, own: &Path) -> Result<Vec<Peer>, String> {
 
 fn chosen_peers(options: &Options, mut peers: Vec<Peer>) -> Result<Vec<Peer>, String> {
     if options.brokers.is_empty() {
-        peers.retain(|peer| !peer.name.starts_with("relay"));
+        peers.retain(|peer| match options.set {
+            Set::Durable => peer.without_store().is_some() || peer.name == "thrum",
+            Set::Quick | Set::Table => peer.without_store().is_none() && !peer.name.starts_with("relay"),
+        });
+        // The others are measured by the first.
+        peers.sort_by_key(|peer| options.set == Set::Durable && peer.without_store().is_none());
         return Ok(peers);
     }
     let find = |name: &String| {
@@ -141,6 +151,7 @@ fn known_scenarios(options: &Options, own: &Path) -> Result<(Vec<&'static Scenar
         _ if !options.scenarios.is_empty() => options.scenarios.iter().map(find).collect::<Result<_, _>>()?,
         Set::Quick => TABLE.iter().filter(|scenario| scenario.is_quick).collect(),
         Set::Table => TABLE.iter().collect(),
+        Set::Durable => DURABLE.iter().collect(),
     };
     let (mut known, mut skipped) = (Vec::new(), Vec::new());
     for scenario in wanted {
@@ -161,14 +172,13 @@ fn refusal(scenario: &Scenario, own: &Path) -> io::Result<Option<String>> {
 
 fn list(peers: &[Peer]) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    writeln!(out, "scenarios (t: in the set table, q: in the set quick):")?;
-    for scenario in TABLE.iter().chain(MORE) {
-        let sets = if scenario.is_quick {
-            "tq"
-        } else if TABLE.contains(scenario) {
-            "t"
-        } else {
-            ""
+    writeln!(out, "scenarios (t: in the set table, q: in the set quick, d: in the set durable):")?;
+    for scenario in TABLE.iter().chain(DURABLE).chain(MORE) {
+        let sets = match scenario {
+            _ if scenario.is_quick => "tq",
+            _ if TABLE.contains(scenario) => "t",
+            _ if DURABLE.contains(scenario) => "d",
+            _ => "",
         };
         writeln!(out, "  {:2} {:16} {}", sets, scenario.name, scenario.words)?;
     }
@@ -237,6 +247,8 @@ impl Bench<'_> {
             }
             Err(error) => return Err(error),
         };
+        let syncs = (scenario.subject == Subject::DurableMessages).then(|| SyncTimes::measure(broker.folder()));
+        let syncs = syncs.transpose().map_err(|error| format!("a sync cannot be measured: {error}"))?;
         let before = self.cores_used(&broker);
         let summary = self.measure(&broker, scenario)?;
         let after = self.cores_used(&broker);
@@ -244,7 +256,7 @@ impl Bench<'_> {
             return Ok(Turn::failed(format!("it {how}: {}", broker.output())));
         }
         Ok(match summary {
-            Ok(summary) => Turn::of(&summary, scenario.subject, before.foreign_share(&after)),
+            Ok(summary) => Turn::of(&summary, scenario.subject, before.foreign_share(&after)).with_syncs(syncs),
             Err(error) => Turn::failed(error),
         })
     }

@@ -5,7 +5,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::scenarios::{Scenario, Subject};
+use crate::disk::SyncTimes;
+use crate::scenarios::{DURABLE_LATENCY, Scenario, Subject};
 use crate::spread::Spread;
 use crate::summary::Summary;
 
@@ -33,9 +34,28 @@ const MESSAGES: [Figure; 4] = [
         ..figure("messages_per_sec", "messages/s", |summary| positive(summary.messages_per_sec))
     },
     figure("micros_per_message", "us of CPU/message", |summary| summary.broker?.micros_per_message),
-    figure("p50_micros", "p50 us", |summary| Some(summary.latency_micros?.p50)),
+    figure(LATENCY, "p50 us", |summary| Some(summary.latency_micros?.p50)),
     Figure { has_times: false, ..figure("p99_micros", "p99 us", |summary| Some(summary.latency_micros?.p99)) },
 ];
+
+const DURABLE_MESSAGES: [Figure; 8] = [
+    MESSAGES[0],
+    MESSAGES[1],
+    MESSAGES[2],
+    MESSAGES[3],
+    figure(ACKNOWLEDGING, "acknowledged p50 us", |summary| Some(summary.acknowledging_micros?.p50)),
+    Figure {
+        has_times: false,
+        ..figure("acknowledging_p99_micros", "p99 us", |summary| Some(summary.acknowledging_micros?.p99))
+    },
+    // These are the disk's.
+    Figure { has_times: false, ..figure(SYNC, "fdatasync p50 us", |_| None) },
+    Figure { has_times: false, ..figure("sync_p99_micros", "p99 us", |_| None) },
+];
+
+const ACKNOWLEDGING: &str = "acknowledging_p50_micros";
+const LATENCY: &str = "p50_micros";
+const SYNC: &str = "sync_p50_micros";
 
 const CONNECTS: [Figure; 2] = [
     Figure {
@@ -61,6 +81,7 @@ fn positive(value: f64) -> Option<f64> {
 const fn figures(subject: Subject) -> &'static [Figure] {
     match subject {
         Subject::Messages => &MESSAGES,
+        Subject::DurableMessages => &DURABLE_MESSAGES,
         Subject::Connects => &CONNECTS,
         Subject::ConnectionMemory => &CONNECTIONS,
         Subject::SubscriptionMemory => &SUBSCRIPTIONS,
@@ -91,6 +112,14 @@ impl Turn {
             ));
         }
         Self { values: values.collect(), generator_was_limit: summary.own_limit.is_some(), faults, foreign_share }
+    }
+
+    /// With what the disk took meanwhile.
+    pub fn with_syncs(mut self, times: Option<SyncTimes>) -> Self {
+        if let Some(SyncTimes { p50, p99 }) = times {
+            self.values.extend([(SYNC, p50), ("sync_p99_micros", p99)]);
+        }
+        self
     }
 
     pub fn failed(error: String) -> Self {
@@ -213,6 +242,26 @@ impl Comparison {
         lines.collect()
     }
 
+    /// What a store adds to the latency at low load, in syncs of the disk.
+    fn added_latencies(&self) -> Vec<String> {
+        let of = |broker: &str| {
+            let is_this = |entry: &&Entry| entry.scenario.name == DURABLE_LATENCY && entry.broker == broker;
+            self.entries.iter().find(is_this)
+        };
+        let (Some(with), Some(without)) = (of("thrum-durable"), of("thrum")) else { return Vec::new() };
+        let median = |entry: &Entry, name: &str| {
+            let values: Vec<_> = entry.turns.iter().filter_map(|turn| turn.values.get(name).copied()).collect();
+            Spread::of(&values).map(|spread| spread.median)
+        };
+        let added = |(name, words): (&str, &str)| {
+            let micros = median(with, name)? - median(without, name)?;
+            let syncs = micros / median(with, SYNC)?;
+            let micros = short_number(micros);
+            Some(format!("{DURABLE_LATENCY}: the store adds {micros} us until {words} (p50): {syncs:.2} fdatasyncs."))
+        };
+        [(LATENCY, "it comes"), (ACKNOWLEDGING, "it is acknowledged")].into_iter().filter_map(added).collect()
+    }
+
     fn table(&self, subject: Subject) -> Option<Grid> {
         let mut head = vec!["scenario".into(), "broker".into()];
         for figure in figures(subject) {
@@ -254,6 +303,7 @@ impl fmt::Display for Comparison {
             self.rounds(),
             self.base
         )?;
+        self.added_latencies().iter().try_for_each(|line| writeln!(f, "\n{line}"))?;
         if self.entries.iter().any(Entry::generator_was_limit) {
             writeln!(
                 f,
@@ -372,6 +422,20 @@ mod tests {
         ] {
             assert!(told.contains(words), "{words}: {told}");
         }
+    }
+
+    #[test]
+    fn the_added_latency_is_told_in_syncs() {
+        let entry = |broker: &str, latency, acknowledging| Entry {
+            scenario: Scenario::named(DURABLE_LATENCY).unwrap(),
+            broker: broker.into(),
+            turns: vec![turn(&[(LATENCY, latency), (ACKNOWLEDGING, acknowledging), (SYNC, 400.0)])],
+        };
+        let entries = vec![entry("thrum-durable", 660.0, 880.0), entry("thrum", 60.0, 80.0)];
+        let told = Comparison { base: "thrum".into(), entries, skipped: Vec::new() }.to_string();
+        assert!(told.contains("the store adds 600 us until it comes (p50): 1.50 fdatasyncs."), "{told}");
+        assert!(told.contains("the store adds 800 us until it is acknowledged (p50): 2.00 fdatasyncs."), "{told}");
+        assert!(!comparison().to_string().contains("fdatasyncs."));
     }
 
     #[test]

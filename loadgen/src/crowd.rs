@@ -48,7 +48,7 @@ impl Handler for Roll {
 
     fn on_message(&mut self, _: u32, _: &Publish<'_>, _: u64) {}
 
-    fn on_acknowledged(&mut self, _: u32) {}
+    fn on_acknowledged(&mut self, _: u32, _: u64) {}
 
     fn on_drained(&mut self, _: u32) {}
 

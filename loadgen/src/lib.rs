@@ -7,7 +7,7 @@
 //! `report`, `plot` and `page` (tell of them), `output` (where to), `progress` (meanwhile).
 //!
 //! `compare` puts brokers side by side: `scenarios` (what can be measured), `peers` (how brokers are started),
-//! `broker_process` (one that was), `spread` and `comparison` (what came of it). `relay` stands in for a broker and does
+//! `broker_process` (one that was), `disk` (what a sync takes), `spread` and `comparison` (what came of it). `relay` stands in for a broker and does
 //! nothing, with `switch` (its protocol).
 
 pub mod access;
@@ -19,6 +19,7 @@ pub mod command_line;
 pub mod compare;
 pub mod comparison;
 pub mod crowd;
+pub mod disk;
 pub mod ledger;
 pub mod measurement;
 pub mod outcome;

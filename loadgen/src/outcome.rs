@@ -63,6 +63,8 @@ pub struct Messages {
     pub broken: u64,
     /// Nanoseconds from when a message was to be sent to when it came.
     pub latency: Histogram<u64>,
+    /// The same to when the exchange with the publisher was complete, where sessions are durable.
+    pub acknowledging: Histogram<u64>,
     /// Sent at a rate, and not as fast as windows let through.
     pub is_paced: bool,
     /// Messages that were sent later than they were to be, by more than a millisecond.
@@ -81,6 +83,7 @@ impl Messages {
             faults: Faults::default(),
             broken: 0,
             latency: histogram(),
+            acknowledging: histogram(),
             is_paced: false,
             late: 0,
             lateness: Duration::ZERO,
@@ -169,6 +172,7 @@ impl Outcome {
                 faults: Faults::default(),
                 broken: 0,
                 latency,
+                acknowledging: histogram(),
                 is_paced: false,
                 late: 0,
                 lateness: Duration::ZERO,

@@ -58,6 +58,15 @@ queue_messages_max = 4294967295
 queue_bytes_max = 4294967295
 ";
 
+/// What the two have set besides where they keep what is durable on the disk: Mosquitto as it does by default, which is
+/// to write all it has every half an hour and at its end, and to acknowledge from memory; Thrum as it does by default,
+/// which is to acknowledge what is on the disk.
+const MOSQUITTO_DURABLE: &str = "persistence_location {dir}/\n";
+const THRUM_DURABLE: &str = "[store]\ndirectory = \"{dir}/store\"\ndurability = \"commit\"\n";
+
+/// What the names of those that keep things on the disk end with.
+const DURABLE: &str = "-durable";
+
 impl Peer {
     fn new(name: &str, command: &[&str], config: &str) -> Self {
         Self {
@@ -69,14 +78,26 @@ impl Peer {
         }
     }
 
+    /// Who it is without a store, where it has one.
+    pub fn without_store(&self) -> Option<&str> {
+        self.name.strip_suffix(DURABLE)
+    }
+
     /// Those that need no file. Programs are given by their paths; `own` is this one.
     pub fn built_in(thrum: &Path, mosquitto: &Path, own: &Path) -> Vec<Self> {
         let (thrum, mosquitto, own) = (thrum.to_string_lossy(), mosquitto.to_string_lossy(), own.to_string_lossy());
         let relay =
             |name, driver| Self::new(name, &[&own, "relay", "--listen", "127.0.0.1:{port}", "--driver", driver], "");
+        let durable = |name: &str, program: &str, config: &str, more: &str| {
+            let config = config.replace("persistence false", "persistence true");
+            let config = config.replace("persistence = false", "persistence = true") + more;
+            Self::new(&format!("{name}{DURABLE}"), &[program, "-c", "{config}"], &config)
+        };
         vec![
             Self::new("mosquitto", &[&mosquitto, "-c", "{config}"], MOSQUITTO),
             Self::new("thrum", &[&thrum, "-c", "{config}"], THRUM),
+            durable("mosquitto", &mosquitto, MOSQUITTO, MOSQUITTO_DURABLE),
+            durable("thrum", &thrum, THRUM, THRUM_DURABLE),
             relay("relay", "epoll"),
             relay("relay-doorbell", "doorbell"),
             relay("relay-glommio", "glommio"),
@@ -150,6 +171,21 @@ mod tests {
 
     fn error(text: &str) -> String {
         parse("peers.toml", text).unwrap_err()
+    }
+
+    #[test]
+    fn the_durable_ones_are_the_others_with_a_store() {
+        let all = Peer::built_in(Path::new("t"), Path::new("m"), Path::new("o"));
+        let config = |name: &str| all.iter().find(|peer| peer.name == name).expect(name).config.clone();
+        for (name, off, on) in [
+            ("thrum", "persistence = false", "persistence = true"),
+            ("mosquitto", "persistence false", "persistence true"),
+        ] {
+            assert!(config(name).contains(off));
+            assert!(config(&format!("{name}-durable")).starts_with(&config(name).replace(off, on)));
+        }
+        let durable: Vec<_> = all.iter().filter_map(Peer::without_store).collect();
+        assert_eq!(durable, ["mosquitto", "thrum"]);
     }
 
     #[test]

@@ -94,9 +94,10 @@ pub fn rows(summary: &Summary) -> Vec<(&'static str, String)> {
 /// Latencies that are worth telling, with their names.
 pub fn latencies(summary: &Summary) -> Vec<(&'static str, Percentiles)> {
     let messages = summary.latency_micros.map(|latency| ("latency", latency));
+    let acknowledging = summary.acknowledging_micros.map(|latency| ("acknowledging", latency));
     let connects = summary.connect_micros.filter(|_| tells_connects(summary)).map(|latency| ("connecting", latency));
     let fetches = summary.fetch_micros.map(|fetches| ("fetching all", fetches));
-    messages.into_iter().chain(fetches).chain(connects).collect()
+    messages.into_iter().chain(acknowledging).chain(fetches).chain(connects).collect()
 }
 
 /// What the figures do not say by themselves.

@@ -112,7 +112,7 @@ impl Handler for Shelf {
         }
     }
 
-    fn on_acknowledged(&mut self, _: u32) {
+    fn on_acknowledged(&mut self, _: u32, _: u64) {
         self.acknowledged += 1;
     }
 

@@ -4,6 +4,8 @@
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Subject {
     Messages,
+    /// With durable sessions, beside what the disk takes to sync.
+    DurableMessages,
     Connects,
     ConnectionMemory,
     SubscriptionMemory,
@@ -11,8 +13,14 @@ pub enum Subject {
 }
 
 impl Subject {
-    pub const ALL: [Self; 5] =
-        [Self::Messages, Self::Connects, Self::ConnectionMemory, Self::SubscriptionMemory, Self::RetainedMemory];
+    pub const ALL: [Self; 6] = [
+        Self::Messages,
+        Self::DurableMessages,
+        Self::Connects,
+        Self::ConnectionMemory,
+        Self::SubscriptionMemory,
+        Self::RetainedMemory,
+    ];
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,7 +53,7 @@ impl Scenario {
     }
 
     pub fn named(name: &str) -> Option<&'static Self> {
-        TABLE.iter().chain(MORE).find(|scenario| scenario.name == name)
+        TABLE.iter().chain(DURABLE).chain(MORE).find(|scenario| scenario.name == name)
     }
 }
 
@@ -127,6 +135,33 @@ pub const TABLE: &[Scenario] = &[
         .quick(),
 ];
 
+/// The name of what the added latency is taken from.
+pub const DURABLE_LATENCY: &str = "durable-latency";
+
+/// What it costs to keep on the disk what is acknowledged.
+pub const DURABLE: &[Scenario] = &[
+    Scenario::new(
+        "durable-qos1",
+        "durable QoS 1, window 64: 50 pairs, 16 B, 16 a write",
+        "p2p --pairs 50 --window 64 --batch 16 -q 1 --durable",
+    )
+    .about(Subject::DurableMessages),
+    Scenario::new("durable-qos2", "the same, QoS 2", "p2p --pairs 50 --window 64 --batch 16 -q 2 --durable")
+        .about(Subject::DurableMessages),
+    Scenario::new(
+        "durable-one-qos1",
+        "one pair, 16 B, window 64, 16 a write, QoS 1",
+        "p2p --pairs 1 --window 64 --batch 16 -q 1 --durable",
+    )
+    .about(Subject::DurableMessages),
+    Scenario::new(
+        DURABLE_LATENCY,
+        "one pair, 16 B, 100 messages a second, QoS 1",
+        "p2p --pairs 1 --rate 100 -q 1 --durable",
+    )
+    .about(Subject::DurableMessages),
+];
+
 /// Others that are of use.
 pub const MORE: &[Scenario] = &[
     Scenario::new(
@@ -149,7 +184,7 @@ mod tests {
 
     #[test]
     fn every_name_is_there_once_and_found() {
-        let all: Vec<_> = TABLE.iter().chain(MORE).collect();
+        let all: Vec<_> = TABLE.iter().chain(DURABLE).chain(MORE).collect();
         assert_eq!(all.iter().map(|scenario| scenario.name).collect::<BTreeSet<_>>().len(), all.len());
         assert!(all.iter().all(|scenario| Scenario::named(scenario.name) == Some(scenario)));
         assert_eq!(Scenario::named("p2p"), None);

@@ -46,6 +46,9 @@ pub struct Summary {
     pub messages_per_sec: f64,
     /// From when a message was to be sent to when it came; of those that came after the warm-up.
     pub latency_micros: Option<Percentiles>,
+    /// The same to when its publisher had the last acknowledgement, where sessions are durable.
+    #[serde(default)]
+    pub acknowledging_micros: Option<Percentiles>,
     /// From SUBSCRIBE to the last of all retained messages.
     #[serde(default)]
     pub fetch_micros: Option<Percentiles>,
@@ -149,6 +152,7 @@ impl Summary {
             broken: messages.broken,
             messages_per_sec: rate(messages.received_in_span, span.as_secs_f64()),
             latency_micros: Percentiles::of(&messages.latency),
+            acknowledging_micros: Percentiles::of(&messages.acknowledging),
             fetch_micros: Percentiles::of(&outcome.fetches),
             fetches: outcome.fetches.len(),
             latency_count: messages.latency.len(),
@@ -374,6 +378,7 @@ mod tests {
                 received_in_span,
                 faults,
                 latency,
+                acknowledging: histogram(),
                 is_paced: true,
                 late,
                 ..outcome.messages

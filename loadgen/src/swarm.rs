@@ -57,7 +57,7 @@ pub trait Handler {
     /// `now` is when its bytes were read.
     fn on_message(&mut self, client: u32, publish: &Publish<'_>, now: u64);
     /// A publish of QoS 1 or 2 has come to its end.
-    fn on_acknowledged(&mut self, client: u32);
+    fn on_acknowledged(&mut self, client: u32, now: u64);
     /// What would not leave has left.
     fn on_drained(&mut self, client: u32);
     /// The connection is gone, not by [`Swarm::close`].
@@ -74,7 +74,7 @@ struct Nobody;
 impl Handler for Nobody {
     fn on_ready(&mut self, _: u32) {}
     fn on_message(&mut self, _: u32, _: &Publish<'_>, _: u64) {}
-    fn on_acknowledged(&mut self, _: u32) {}
+    fn on_acknowledged(&mut self, _: u32, _: u64) {}
     fn on_drained(&mut self, _: u32) {}
     fn on_failed(&mut self, _: u32, _: Failure) {}
 }
@@ -196,10 +196,20 @@ impl Swarm {
     /// Adds a client, which is not opened yet, and gives its number.
     pub fn add(&mut self, filters: Rc<[Box<str>]>, qos: QoS) -> u32 {
         let number = self.members.len() as u32;
-        let Access { version, keep_alive_secs, ref user_name, ref password, .. } = self.access;
+        let Access { version, keep_alive_secs, ref user_name, ref password, is_durable, .. } = self.access;
+        let is_durable = is_durable && !filters.is_empty();
         let client_id = format!("loadgen-{}-{}", std::process::id(), self.ids_from + number as usize).into();
         let (user_name, password) = (user_name.clone(), password.clone());
-        let client = Client::new(Identity { version, client_id, user_name, password, keep_alive_secs, filters, qos });
+        let client = Client::new(Identity {
+            version,
+            client_id,
+            user_name,
+            password,
+            keep_alive_secs,
+            filters,
+            qos,
+            is_durable,
+        });
         self.members.push(Member {
             client,
             connection: None,
@@ -211,6 +221,11 @@ impl Swarm {
             sent_at: 0,
         });
         number
+    }
+
+    /// Lets a client, which is not opened yet, have so many publishes of QoS 1 and 2 under way at most.
+    pub fn bound(&mut self, number: u32, unacknowledged_max: u32) {
+        self.members[number as usize].client.bound(unacknowledged_max);
     }
 
     /// Opens all clients, in order, until all are ready or one has failed. `watch` looks on meanwhile.
@@ -500,7 +515,7 @@ impl Swarm {
         let bytes = input.unwrap_or(&unread.bytes);
         let taken = client.receive(bytes, &mut out.bytes, &mut |happening| match happening {
             Happening::Message(publish) => handler.on_message(number, publish, now),
-            Happening::Acknowledged => handler.on_acknowledged(number),
+            Happening::Acknowledged => handler.on_acknowledged(number, now),
             Happening::Pinged => handler.on_pinged(number),
             Happening::Connected { keep_alive_secs: secs } => {
                 if secs > 0 && (*keep_alive_secs == 0 || secs < *keep_alive_secs) {

@@ -137,7 +137,12 @@ impl<'a> Traffic<'a> {
             let qos = plan.audiences[subscriber.audience as usize].qos.unwrap_or(load.qos);
             swarm.add(Rc::clone(&subscriber.filters), qos);
         }
-        plan.publishers.iter().for_each(|_| _ = swarm.add(Rc::new([]), load.qos));
+        for _ in &plan.publishers {
+            let publisher = swarm.add(Rc::new([]), load.qos);
+            if load.access.is_durable && load.rate == 0.0 {
+                swarm.bound(publisher, load.window);
+            }
+        }
         let payloads = Payloads::new(load.payload_bytes, load.seed);
         let churn = |background| Churn::beside(&swarm, load.access.clone(), background, load.qos, payloads.clone());
         Ok(Self {
@@ -145,7 +150,7 @@ impl<'a> Traffic<'a> {
             churn: plan.background.as_ref().map(churn).transpose()?,
             swarm,
             heads: heads(plan, load, &payloads),
-            account: Account::new(plan, load.qos, payloads, load.seed),
+            account: Account::new(plan, load.qos, load.access.is_durable, payloads, load.seed),
             scheduled: 0,
             late: 0,
             lateness_nanos: 0,
@@ -183,6 +188,7 @@ impl<'a> Traffic<'a> {
         }
         self.publish_until(began, measure_from, |account, now| tell(account, now));
         self.account.clear_latency();
+        self.account.acknowledging.reset();
         self.idle = 0;
         let (received, spent) = (self.account.received, Spent::now());
         let mut timeline = Timeline::new(self.swarm.now(), self.account.counts(), self.load.duration);
@@ -386,6 +392,7 @@ impl<'a> Traffic<'a> {
                 faults,
                 broken,
                 latency,
+                acknowledging: self.account.acknowledging,
                 is_paced: self.load.rate > 0.0,
                 late: self.late,
                 lateness: Duration::from_nanos(self.lateness_nanos / self.scheduled.max(1)),

@@ -2,7 +2,8 @@
 
 mod real_broker;
 
-use std::net::Ipv4Addr;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use thrum::mqtt::{QoS, Version};
@@ -40,6 +41,38 @@ fn assert_whole(outcome: &Outcome, clients: usize) {
     assert!(outcome.samples.iter().map(|sample| sample.received).sum::<u64>() == messages.received_in_span);
     assert_eq!(outcome.connects.latency.len(), clients as u64);
     assert!(messages.latency.len() <= messages.received && messages.latency.min() > 0);
+}
+
+#[test]
+fn durable_subscribers_keep_their_sessions_and_acknowledgements_are_timed() {
+    let broker = start();
+    for (version, qos, acknowledged) in [
+        (Version::V5, QoS::AtMostOnce, false),
+        (Version::V5, QoS::AtLeastOnce, true),
+        (Version::V3_1_1, QoS::ExactlyOnce, true),
+    ] {
+        let access = Access { is_durable: true, ..Access::plain(broker.addresses()[0], version) };
+        let outcome = run(&Plan::pairs(3), &Load { access, ..load(&broker, qos) }, |_| {}).expect("a run");
+        assert_whole(&outcome, 6);
+        assert_eq!(!outcome.messages.acknowledging.is_empty(), acknowledged);
+        // Subscribers come first.
+        let sessions: Vec<_> = (0..6).map(|number| has_session(broker.addresses()[0], number)).collect();
+        assert_eq!(sessions, [true, true, true, false, false, false]);
+    }
+}
+
+/// Whether the broker has a session of the client with this number.
+fn has_session(broker: SocketAddr, number: usize) -> bool {
+    let client_id = format!("loadgen-{}-{number}", std::process::id());
+    let mut connect = vec![0x10, 12 + client_id.len() as u8, 0, 4, b'M', b'Q', b'T', b'T', 4, 0, 0, 60, 0];
+    connect.push(client_id.len() as u8);
+    connect.extend(client_id.as_bytes());
+    let mut connection = TcpStream::connect(broker).expect("a connection");
+    connection.write_all(&connect).expect("sent");
+    let mut answer = [0; 4];
+    connection.read_exact(&mut answer).expect("CONNACK");
+    assert_eq!((answer[0], answer[3]), (0x20, 0));
+    answer[2] == 1
 }
 
 #[test]

@@ -16,6 +16,8 @@ pub enum DropReason {
     QosZeroOffline,
     /// QoS 0 for a connection whose output is full.
     QosZeroSlow,
+    /// QoS 0 that waited behind what was not durable yet, for a connection that ended meanwhile.
+    QosZeroHeld,
     /// The Message Expiry Interval passed before delivery.
     Expired,
     /// Larger than the client's Maximum Packet Size. [MQTT-3.1.2-25]
@@ -26,10 +28,12 @@ pub enum DropReason {
     SessionEnded,
     /// A shared subscription without any member.
     NoSharedMember,
+    /// It waited in the store, which has it no more.
+    StoreLost,
 }
 
 impl DropReason {
-    pub const COUNT: usize = Self::NoSharedMember as usize + 1;
+    pub const COUNT: usize = Self::StoreLost as usize + 1;
 
     /// All of them, as operators read them.
     pub const NAMES: [(Self, &'static str); Self::COUNT] = [
@@ -39,11 +43,13 @@ impl DropReason {
         (Self::QueueFullDisconnect, "queue_full_disconnect"),
         (Self::QosZeroOffline, "qos_zero_offline"),
         (Self::QosZeroSlow, "qos_zero_slow"),
+        (Self::QosZeroHeld, "qos_zero_held"),
         (Self::Expired, "expired"),
         (Self::TooLarge, "too_large"),
         (Self::RefusedByClient, "refused_by_client"),
         (Self::SessionEnded, "session_ended"),
         (Self::NoSharedMember, "no_shared_member"),
+        (Self::StoreLost, "store_lost"),
     ];
 
     /// Those that say that a subscriber takes less than it is sent.
@@ -81,10 +87,12 @@ pub enum Refusal {
     PayloadFormat,
     /// A publish to a topic that belongs to the broker (`$...`).
     ReservedTopic,
+    /// A publish that was to be stored, while nothing can be.
+    StoreUnwritable,
 }
 
 impl Refusal {
-    pub const COUNT: usize = Self::ReservedTopic as usize + 1;
+    pub const COUNT: usize = Self::StoreUnwritable as usize + 1;
 
     /// All of them, as operators read them.
     pub const NAMES: [(Self, &'static str); Self::COUNT] = [
@@ -101,6 +109,7 @@ impl Refusal {
         (Self::ReceiveMaximumExceeded, "receive_maximum_exceeded"),
         (Self::PayloadFormat, "payload_format"),
         (Self::ReservedTopic, "reserved_topic"),
+        (Self::StoreUnwritable, "store_unwritable"),
     ];
 }
 

@@ -56,6 +56,10 @@ pub const LIVE_TOPICS_MAX: usize = 1_024;
 pub const RETAINED_PAGE_MESSAGES_MAX: usize = 256;
 pub const RETAINED_PAGE_STEPS_MAX: usize = 4_096;
 
+/// Messages, and their bytes, of a queue in the store that are read at once; one is read however large it is.
+pub const FETCH_MESSAGES_MAX: usize = 256;
+pub const FETCH_BYTES_MAX: u64 = 256 * 1024;
+
 /// Payloads up to this size are copied into a connection's output buffer; larger ones go by reference.
 pub const PAYLOAD_COPY_BYTES_MAX: usize = 2_048;
 

@@ -5,8 +5,8 @@ use super::core::{Flow, ShardCore};
 use super::effects::{CheckId, Effects, Event};
 use super::mesh::MeshMessage;
 use super::message::{Draft, Parts};
-use super::old_record::OldRecord;
 use super::publish::check_message;
+use super::record::Record;
 use super::session::WillMessage;
 use super::timers::TimerKey;
 use crate::access::{Answer, Credentials, Denial, Identity, Verdict};
@@ -254,6 +254,9 @@ impl ShardCore {
             session_present,
             keep_alive_secs: self.connections[conn].keep_alive.secs(),
         });
+        if self.sessions[slot].stored.is_some() {
+            self.shut_gate(conn);
+        }
         self.pump(now, slot, fx);
     }
 
@@ -314,14 +317,19 @@ impl ShardCore {
             self.end_session(now, slot, false, fx);
             resumed = None;
         }
-        let slot = resumed.unwrap_or_else(|| self.sessions.insert(client_id, expiry));
-        let before = std::mem::replace(&mut self.sessions[slot].expiry, expiry);
-        self.record_end_of_durability(slot, before, fx);
-        self.record_of(slot, fx, |session| {
+        let expiry_secs = expiry.secs();
+        if let Some(slot) = resumed {
+            // One that was to survive and is to end with its connection now is kept in the store until then.
+            self.sessions[slot].expiry = expiry;
+            self.record_of(slot, fx, |session| Record::SessionResumed { session, expiry_secs });
+            return (slot, true);
+        }
+        let slot = self.sessions.insert(client_id, expiry);
+        if self.options.durable && expiry != SessionExpiry::AtDisconnect {
             let client_id = client_id.into();
-            OldRecord::SessionStarted { session, client_id, expiry_secs: expiry.secs() }
-        });
-        (slot, resumed.is_some())
+            self.sessions[slot].stored = Some(self.record(Record::SessionStarted { client_id, expiry_secs }, fx));
+        }
+        (slot, false)
     }
 
     fn attach(
@@ -354,7 +362,7 @@ impl ShardCore {
         }
         // [MQTT-3.1.3-9]
         if session.will.on_resume().is_some() {
-            self.record_of(slot, fx, |session| OldRecord::WillGone { session });
+            self.record_of(slot, fx, |session| Record::WillGone { session });
         }
         self.arm_will(now, slot, connect.will.as_ref(), fx);
         self.tell_share_homes(slot, true, fx);
@@ -383,8 +391,8 @@ impl ShardCore {
         let message = Draft::write(now, &parts, &mut scratch).message();
         self.scratch = scratch;
         let delay_secs = will.properties.four_byte(PropertyId::WillDelayInterval).unwrap_or(0);
-        self.record_of(slot, fx, |session| OldRecord::Will { session, message: message.clone(), delay_secs });
         let expiry_secs = will.properties.four_byte(PropertyId::MessageExpiryInterval);
+        self.record_of(slot, fx, |session| Record::Will { session, message: message.clone(), delay_secs, expiry_secs });
         // [MQTT-3.1.2-7]
         self.sessions[slot].will.arm(WillMessage { message, expiry_secs }, delay_secs);
     }

@@ -1,5 +1,8 @@
 //! A connection as the core knows it: the phase it is in, what its client can take, and what is owed to its socket.
 
+use super::effects::Effects;
+use super::gate::Gate;
+use super::output::OutputBuffer;
 use super::timers::TimerId;
 use crate::access::{Exchange, Identity};
 use crate::base::{ConnId, Timestamp};
@@ -17,7 +20,9 @@ pub(super) struct Connection {
     pub(super) authentication: Option<Box<Authentication>>,
     pub(super) session: Option<u32>,
     pub(super) timer: Option<TimerId>,
-    /// Bytes handed out that have not left yet.
+    /// Output that waits for the store.
+    pub(super) gate: Option<Box<Gate>>,
+    /// Bytes handed out that have not left yet, those behind the gate among them.
     pub(super) unsent: u32,
     /// What the client can take. [MQTT-3.1.2-24]
     pub(super) packet_bytes_max: u32,
@@ -45,6 +50,7 @@ impl Connection {
             authentication: None,
             session: None,
             timer: Some(timer),
+            gate: None,
             unsent: 0,
             packet_bytes_max: u32::MAX,
             window: 0,
@@ -55,6 +61,15 @@ impl Connection {
             held: false,
             is_choked: false,
             told_refusal: false,
+        }
+    }
+
+    /// Where its output goes.
+    #[inline]
+    pub(super) fn output<'a>(&'a mut self, conn: ConnId, fx: &'a mut Effects) -> &'a mut OutputBuffer {
+        match &mut self.gate {
+            Some(gate) => gate.output(),
+            None => fx.output.buffer(conn),
         }
     }
 

@@ -8,26 +8,28 @@ use super::after_drain::{AfterDrain, AfterDrainQueue};
 use super::connection::{Connection, Connections};
 use super::effects::Effects;
 use super::entropy::Entropy;
+use super::gate::Gate;
 use super::held::Held;
 use super::homes::Homes;
 use super::input::{Consumed, Input};
 use super::mesh::{MeshMessage, ReplyTo, Token};
-use super::old_record::OldRecord;
+use super::message::Draft;
 use super::options::{OptionError, Options};
-use super::pending::Join;
-use super::pending::{Completion, PendingTable};
-
+use super::pending::{Completion, Join, PendingTable, Settled};
+use super::record::Record;
 use super::retained::Retained;
 use super::session::Sessions;
 use super::timers::{TimerKey, TimerWheel};
 use crate::access::Guard;
 use crate::base::limits::{CONNECT_BYTES_MAX, TIMERS_PER_TICK};
-use crate::base::{ConnId, Counters, Millis, Refusal, ShardId, SubscriptionId, Timestamp};
+use crate::base::{
+    ConnId, Counters, DropReason, Millis, RecordId, Refusal, SessionRef, ShardId, SubscriptionId, Timestamp,
+};
 use crate::mqtt::{
     AckType, Error, Frame, Packet, PacketType, Progress, Properties, PropertyBuffer, PropertyId, ProtocolViolation,
     ReasonCode, Sender, TopicFilter, Version, decode, decode_publish, encode, frame,
 };
-use crate::routing::{FilterId, FilterIndex, InterestIndex, Matches, SharedGroups};
+use crate::routing::{FilterId, FilterIndex, InterestIndex, Matches, SharedGroups, TopicHash};
 use crate::session::{Admission, ClientPacket, Phase};
 
 /// One shard.
@@ -48,8 +50,20 @@ pub struct ShardCore {
     pub(super) announcing: ahash::HashMap<FilterId, Token>,
     /// What waits for a commit, by the number of records that must be durable.
     pub(super) commits: VecDeque<(u64, Token)>,
+    /// Whose output waits for a commit, likewise.
+    pub(super) gated: VecDeque<(u64, ConnId)>,
+    /// The number of the last record, of the last that is durable, and of the last that can be fetched.
     pub(super) records_made: u64,
     pub(super) records_committed: u64,
+    pub(super) records_settled: u64,
+    /// Nothing can be made durable now.
+    pub(super) store_fails: bool,
+    /// Messages in the spool that are not on their way yet.
+    pub(super) spooling: usize,
+    /// Where a message of the spool is to be retained: how many of its topic are not on their way yet.
+    pub(super) waiting_topics: ahash::HashMap<TopicHash, usize>,
+    /// Sessions whose client is away, with messages that may leave memory.
+    pub(super) long_queues: VecDeque<SessionRef>,
     /// Connections to be closed because their session's queue is full.
     pub(super) overfull: Vec<ConnId>,
     /// Counts verdicts asked for, and replays begun.
@@ -86,12 +100,6 @@ pub(super) enum Flow {
 }
 
 impl ShardCore {
-    pub fn restore(&mut self, _now: Timestamp, _session: super::stored::StoredSession, _fx: &mut Effects) {}
-
-    pub fn restore_retained(&mut self, _message: super::message::Message, _fx: &mut Effects) {}
-}
-
-impl ShardCore {
     pub fn new(me: ShardId, options: Options, guard: Box<dyn Guard>, now: Timestamp) -> Result<Self, OptionError> {
         options.validate()?;
         let homes = Homes::new(options.seed, options.shards);
@@ -108,8 +116,14 @@ impl ShardCore {
             pending: PendingTable::default(),
             announcing: ahash::HashMap::with_hasher(RandomState::with_seeds(options.seed, 7, 8, 9)),
             commits: VecDeque::new(),
-            records_made: 0,
-            records_committed: 0,
+            gated: VecDeque::new(),
+            records_made: options.next_record - 1,
+            records_committed: options.next_record - 1,
+            records_settled: options.next_record - 1,
+            store_fails: false,
+            spooling: 0,
+            waiting_topics: ahash::HashMap::with_hasher(RandomState::with_seeds(options.seed, 10, 11, 12)),
+            long_queues: VecDeque::new(),
             overfull: Vec::new(),
             checks_asked: 0,
             replays_begun: 0,
@@ -127,10 +141,10 @@ impl ShardCore {
 
     /// Goes on with other options. What shards agree on, and what clients were told, stays.
     pub fn reconfigure(&mut self, now: Timestamp, options: Options, fx: &mut Effects) {
-        let Options { shards, seed, secret, durable, packet_bytes_max, receive_max, topic_alias_max, .. } =
-            self.options;
-        self.options =
-            Options { shards, seed, secret, durable, packet_bytes_max, receive_max, topic_alias_max, ..options };
+        let Options { shards, seed, secret, durable, next_record, .. } = self.options;
+        let Options { packet_bytes_max, receive_max, topic_alias_max, .. } = self.options;
+        let options = Options { packet_bytes_max, receive_max, topic_alias_max, ..options };
+        self.options = Options { shards, seed, secret, durable, next_record, ..options };
         for conn in self.connections.ids() {
             self.make_use_of_room(now, conn, fx);
         }
@@ -232,8 +246,10 @@ impl ShardCore {
             Input::Mesh { from, message } => self.on_mesh(now, from, message, fx),
             Input::MeshDrained => self.on_mesh_drained(now, fx),
             Input::Tick => self.on_tick(now, fx),
-            Input::Settled { .. } | Input::Fetched { .. } | Input::Store { .. } => {}
-            Input::Committed { records } => self.on_committed(now, records, fx),
+            Input::Committed { number } => self.on_committed(now, number, fx),
+            Input::Settled { number } => self.on_settled(number),
+            Input::Fetched { session, last, messages } => self.on_fetched(now, session, last, messages, fx),
+            Input::Store { is_writable } => self.store_fails = !is_writable,
             Input::Announce { topic, payload } => self.announce(now, topic, payload, fx),
             Input::Shutdown => self.shut_down(now, fx),
         }
@@ -372,11 +388,12 @@ impl ShardCore {
     /// treated as if it had been. [MQTT-3.1.2-24] [MQTT-3.1.2-25]
     pub(super) fn send(&mut self, conn: ConnId, packet: &Packet<'_>, fx: &mut Effects) -> bool {
         let Some(connection) = self.connections.get_mut(conn) else { return false };
-        let out = &mut fx.output.buffer(conn).bytes;
+        let (version, bytes_max) = (connection.version, connection.packet_bytes_max as usize);
+        let out = &mut connection.output(conn, fx).bytes;
         let before = out.len();
-        encode(packet, connection.version, out);
+        encode(packet, version, out);
         let bytes = out.len() - before;
-        if bytes > connection.packet_bytes_max as usize {
+        if bytes > bytes_max {
             out.truncate(before);
             return false;
         }
@@ -443,10 +460,15 @@ impl ShardCore {
                 fx.mesh.reuse(batch);
             }
             MeshMessage::Interest { filter, wanted, token } => self.on_interest(from, &filter, wanted, token, fx),
+            MeshMessage::Spooled { message, spooled, token } => {
+                let mut join = Join::new(Some(Completion::Reply(ReplyTo { shard: from, token })));
+                self.take_spooled(now, None, &message, spooled, &mut join, fx);
+                self.finish(now, join, fx);
+            }
             MeshMessage::Retain { message, token } => {
                 let then = token.map(|token| Completion::Reply(ReplyTo { shard: from, token }));
                 let mut join = Join::new(then);
-                self.store_retained(message, &mut join, fx);
+                self.store_retained(&mut Draft::of(&message), &mut join, fx);
                 self.finish(now, join, fx);
             }
             MeshMessage::RetainedAsk(question) => self.after_drain.push(AfterDrain::Question { from, question }),
@@ -465,24 +487,37 @@ impl ShardCore {
                 self.on_share_deliver(now, from, session, delivery, last_resort, fx);
             }
             MeshMessage::ShareReturn { session, delivery } => self.on_share_return(now, session, delivery, fx),
+            MeshMessage::ShareAgain { delivery } => {
+                let then = delivery.token.map(|token| Completion::Reply(ReplyTo { shard: from, token }));
+                let mut join = Join::new(then);
+                self.share_again(now, None, &delivery, &mut join, fx);
+                self.finish(now, join, fx);
+            }
             MeshMessage::ShareFinished { session, group } => self.share_finished_here(session, group),
-            MeshMessage::Done { token } => self.complete_one(now, token, fx),
+            MeshMessage::Done { token, is_refused } => {
+                if is_refused {
+                    self.pending.refuse(token);
+                }
+                self.complete_one(now, token, fx);
+            }
         }
     }
 
     pub(super) fn complete_one(&mut self, now: Timestamp, token: Token, fx: &mut Effects) {
-        let Some(completion) = self.pending.complete_one(token) else { return };
-        if let Completion::Announced { filter, .. } = completion {
+        let Some(settled) = self.pending.complete_one(token) else { return };
+        if let Completion::Announced { filter, .. } = settled.completion {
             // The filter may be gone, and its identifier announced anew.
             if self.announcing.get(&filter) == Some(&token) {
                 self.announcing.remove(&filter);
             }
         }
-        self.complete(now, completion, fx);
+        self.complete(now, settled, fx);
     }
 
-    pub(super) fn complete(&mut self, now: Timestamp, completion: Completion, fx: &mut Effects) {
+    pub(super) fn complete(&mut self, now: Timestamp, settled: Settled, fx: &mut Effects) {
+        let Settled { completion, is_refused } = settled;
         match completion {
+            Completion::Acknowledge { session, ticket, .. } if is_refused => self.refuse_publish(session, ticket, fx),
             Completion::Acknowledge { session, ticket, reason } => {
                 if let Some(slot) = self.sessions.resolve(session) {
                     self.sessions[slot].inbound.ack_ready(ticket, reason);
@@ -490,11 +525,19 @@ impl ShardCore {
                 }
             }
             Completion::SubAck(due) => self.on_subscribed(now, due, fx),
-            Completion::PubComp { session, connection, packet_id, reason } => {
-                self.send_pubcomp(session, connection, packet_id, reason, fx);
+            Completion::Spooled(spooled) => self.route_spooled(now, *spooled, fx),
+            Completion::Route(late) => self.route_late(now, *late, fx),
+            Completion::Unspool(spooled) => _ = self.record(Record::Unspooled { spooled }, fx),
+            Completion::Nothing => {}
+            Completion::Reply(ReplyTo { shard, token }) => {
+                fx.mesh.push(shard, MeshMessage::Done { token, is_refused });
             }
-            Completion::Reply(ReplyTo { shard, token }) => fx.mesh.push(shard, MeshMessage::Done { token }),
-            Completion::Passed(token) => self.complete_one(now, token, fx),
+            Completion::Passed(token) => {
+                if is_refused {
+                    self.pending.refuse(token);
+                }
+                self.complete_one(now, token, fx);
+            }
             Completion::Announced { waiting, .. } => {
                 for token in waiting {
                     self.complete_one(now, token, fx);
@@ -503,17 +546,51 @@ impl ShardCore {
         }
     }
 
-    fn on_committed(&mut self, now: Timestamp, records: u64, fx: &mut Effects) {
-        self.records_committed = self.records_committed.max(records);
-        while let Some((_, token)) = self.commits.pop_front_if(|(needed, _)| *needed <= records) {
+    fn on_committed(&mut self, now: Timestamp, number: u64, fx: &mut Effects) {
+        self.records_committed = self.records_committed.max(number);
+        while let Some((_, conn)) = self.gated.pop_front_if(|(needed, _)| *needed <= number) {
+            let Some(connection) = self.connections.get_mut(conn) else { continue };
+            let Some(gate) = &mut connection.gate else { continue };
+            if gate.open(number, fx.output.buffer(conn)) {
+                connection.gate = None;
+            }
+        }
+        while let Some((_, token)) = self.commits.pop_front_if(|(needed, _)| *needed <= number) {
             self.complete_one(now, token, fx);
         }
     }
 
-    pub(super) fn record(&mut self, record: OldRecord, fx: &mut Effects) {
+    /// What this connection is sent from here on waits until all that was recorded so far is durable.
+    pub(super) fn shut_gate(&mut self, conn: ConnId) {
+        let number = self.records_made;
+        if number == self.records_committed {
+            return;
+        }
+        match &mut self.connections[conn].gate {
+            Some(gate) => gate.wait(number),
+            none => *none = Some(Box::new(Gate::until(number))),
+        }
+        if self.gated.back() != Some(&(number, conn)) {
+            self.gated.push_back((number, conn));
+        }
+    }
+
+    /// What waits for the store is not sent any more.
+    pub(super) fn forget_gated(&mut self, conn: ConnId) {
+        let connection = &mut self.connections[conn];
+        if let Some(gate) = connection.gate.take() {
+            let (bytes, qos_zero) = gate.held();
+            connection.unsent -= bytes as u32;
+            self.counters.output_bytes_gone += bytes as u64;
+            (0..qos_zero).for_each(|_| self.counters.drop_message(DropReason::QosZeroHeld));
+        }
+    }
+
+    pub(super) fn record(&mut self, record: Record, fx: &mut Effects) -> RecordId {
         debug_assert!(self.options.durable);
         self.records_made += 1;
         fx.records.push(record);
+        RecordId::new(self.records_made, self.me).expect("there are more numbers than a broker can count")
     }
 
     fn on_tick(&mut self, now: Timestamp, fx: &mut Effects) {

@@ -6,17 +6,15 @@ use super::core::ShardCore;
 use super::effects::Effects;
 use super::mesh::MeshMessage;
 use super::message::{Draft, MessageHeader};
-use super::old_record::OldRecord;
-use super::pending::Completion;
-use super::pending::Join;
-use super::session::{Ids, Outgoing, Session, Via};
+use super::record::{Record, StoredCopy};
+use super::session::{Ids, Outgoing, Via};
 use crate::base::limits::PAYLOAD_COPY_BYTES_MAX;
-use crate::base::{ConnId, Counters, DropReason, Millis, SessionRef, SubscriptionId, Timestamp};
+use crate::base::{ConnId, Counters, DropReason, Millis, RecordId, SubscriptionId, Timestamp};
 use crate::mqtt::{
     Ack, AckType, Delivery, Error, PacketId, PublishBody, PublishCopy, QoS, ReasonCode, TopicAlias, Version,
 };
 use crate::routing::Choice;
-use crate::session::{AliasUse, Pushed, Resend, SendQos, remaining_secs};
+use crate::session::{AliasUse, Dropped, Pushed, Resend, SendQos, remaining_secs};
 
 /// What one session's copy of a message has of its own.
 #[derive(Clone, Copy, Debug)]
@@ -94,9 +92,12 @@ impl ShardCore {
             return self.enqueue(slot, draft, copy, fx);
         }
         // Never past what waits [MQTT-4.6.0-6]; only a PUBLISH waits for the quota [MQTT-4.9.0-3].
-        if has_room && session.queue.is_empty() && session.outbound.can_send(connection.window) {
-            let outgoing = outgoing(draft, copy);
-            let is_recorded = self.record_queued(slot, &outgoing, false, fx);
+        let is_free = has_room && session.queue.is_empty();
+        if is_free && session.outbound.can_send(connection.window) {
+            let mut outgoing = outgoing(draft, copy);
+            let id = session.outbound.next_id();
+            outgoing.item = self.record_queued(slot, draft, &outgoing, Some(id), fx);
+            let is_recorded = outgoing.item.is_some();
             self.send_in_window(now, slot, conn, outgoing, fx);
             return Delivered::taken(is_recorded);
         }
@@ -118,7 +119,7 @@ impl ShardCore {
         let connection = &mut self.connections[conn];
         let written = write_publish(now, connection, conn, &header, &body, &write, &mut self.counters, fx);
         match written {
-            Ok(true) => fx.output.attach_payload(conn, draft.message()),
+            Ok(true) => connection.output(conn, fx).attach_payload(draft.message()),
             Ok(false) => {}
             Err(reason) => self.counters.drop_message(reason.drop_reason()),
         }
@@ -127,76 +128,111 @@ impl ShardCore {
     /// Gives the message a packet identifier and sends it. The window has room.
     fn send_in_window(&mut self, now: Timestamp, slot: u32, conn: ConnId, outgoing: Outgoing, fx: &mut Effects) {
         let kind = if outgoing.qos == QoS::AtLeastOnce { SendQos::AtLeastOnce } else { SendQos::ExactlyOnce };
-        let connection = &mut self.connections[conn];
         let id = self.sessions[slot].outbound.next_id();
+        if kind == SendQos::ExactlyOnce && self.sessions[slot].stored.is_some() {
+            self.shut_gate(conn);
+        }
+        let connection = &mut self.connections[conn];
         let message = &outgoing.message;
         // [MQTT-3.3.1-3] whatever the flag of the PUBLISH that it came in. [MQTT-4.3.2-2] [MQTT-4.3.3-2]
         let (delivery, ids) = (delivery_of(kind, id), outgoing.ids.as_slice());
         let write = Write { delivery, dup: false, retain: outgoing.retain, ids };
         let (header, body) = (message.header(), message.body());
         match write_publish(now, connection, conn, header, &body, &write, &mut self.counters, fx) {
-            Ok(true) => fx.output.attach_payload(conn, message.clone()),
+            Ok(true) => connection.output(conn, fx).attach_payload(message.clone()),
             Ok(false) => {}
             // [MQTT-3.1.2-25] as if it had been sent.
-            Err(reason) => return self.drop_front(slot, outgoing, reason.drop_reason(), fx),
+            Err(reason) => return self.drop_one(slot, &outgoing, reason.drop_reason(), fx),
         }
         self.held.put(&outgoing);
         let sent = self.sessions[slot].outbound.send(kind, outgoing, connection.window);
         debug_assert_eq!(sent, Some(id), "the caller asked whether it can be sent");
-        self.record_of(slot, fx, |session| OldRecord::Sent { session, packet_id: id });
     }
 
-    /// A message at the front of the queue, or on its way there, that will not be sent.
-    fn drop_front(&mut self, slot: u32, outgoing: Outgoing, reason: DropReason, fx: &mut Effects) {
+    /// A message that will not be sent.
+    fn drop_one(&mut self, slot: u32, outgoing: &Outgoing, reason: DropReason, fx: &mut Effects) {
         self.counters.drop_message(reason);
-        self.record_of(slot, fx, |session| OldRecord::Dropped { session });
-        self.share_finished(slot, &outgoing, fx);
+        self.record_dequeued(slot, outgoing.item, fx);
+        self.share_finished(slot, outgoing, fx);
     }
 
     /// Makes a record if this session's state is to survive.
-    pub(super) fn record_of(&mut self, slot: u32, fx: &mut Effects, make: impl FnOnce(SessionRef) -> OldRecord) {
-        if self.options.durable && self.sessions[slot].is_durable() {
-            let record = make(self.sessions.reference(slot));
-            self.record(record, fx);
+    pub(super) fn record_of(&mut self, slot: u32, fx: &mut Effects, make: impl FnOnce(RecordId) -> Record) {
+        if let Some(session) = self.sessions[slot].stored {
+            self.record(make(session), fx);
         }
     }
 
-    fn record_queued(&mut self, slot: u32, outgoing: &Outgoing, replaces: bool, fx: &mut Effects) -> bool {
-        let durable = self.options.durable && self.sessions[slot].is_durable();
-        if durable {
-            let Outgoing { message, ids, qos, retain, .. } = outgoing;
-            let (message, subscription_ids) = (message.clone(), ids.as_slice().into());
-            let session = self.sessions.reference(slot);
-            let (qos, retain) = (*qos, *retain);
-            self.record(OldRecord::Queued { session, message, qos, retain, subscription_ids, replaces }, fx);
+    pub(super) fn record_dequeued(&mut self, slot: u32, item: Option<RecordId>, fx: &mut Effects) {
+        if let Some(item) = item {
+            self.record_of(slot, fx, |session| Record::Dequeued { session, item });
         }
-        durable
+    }
+
+    /// The name of the record that `record_queued` will make, if nothing is recorded before.
+    fn next_item(&self, slot: u32, draft: &Draft<'_>) -> Option<RecordId> {
+        self.sessions[slot].stored?;
+        let ahead = if draft.record.is_some() { 1 } else { 2 };
+        RecordId::new(self.records_made + ahead, self.me)
+    }
+
+    /// The message is recorded once, however many sessions get it.
+    fn record_queued(
+        &mut self,
+        slot: u32,
+        draft: &mut Draft<'_>,
+        outgoing: &Outgoing,
+        sent: Option<PacketId>,
+        fx: &mut Effects,
+    ) -> Option<RecordId> {
+        let session = self.sessions[slot].stored?;
+        let message = match draft.record {
+            Some(message) => message,
+            None => self.record(Record::Message { message: draft.message() }, fx),
+        };
+        draft.record = Some(message);
+        let Outgoing { ids, qos, retain, via, .. } = outgoing;
+        let share = via.and_then(|via| self.sessions[slot].share_text(via));
+        let copy = StoredCopy { qos: *qos, retain: *retain, subscription_ids: ids.as_slice().into(), share };
+        Some(self.record(Record::Queued { session, message, copy, sent }, fx))
     }
 
     /// Keeps a message until the window has room, or its client is back. [MQTT3-3.1.2-5]
     fn enqueue(&mut self, slot: u32, draft: &mut Draft<'_>, copy: &Copy<'_>, fx: &mut Effects) -> Delivered {
-        let outgoing = outgoing(draft, copy);
+        let mut outgoing = outgoing(draft, copy);
+        outgoing.item = self.next_item(slot, draft);
         self.held.put(&outgoing);
         let mut dropped = Vec::new();
         let queue = &mut self.sessions[slot].queue;
         let pushed = queue.push(outgoing.clone(), &self.options.queue, |item, reason| dropped.push((item, reason)));
+        let is_queued = matches!(pushed, Pushed::Queued | Pushed::Replaced);
+        let recorded = if is_queued { self.record_queued(slot, draft, &outgoing, None, fx) } else { None };
+        debug_assert!(!is_queued || recorded == outgoing.item, "nothing was recorded in between");
         for (item, reason) in dropped {
-            self.held.take(&item);
-            if reason == DropReason::QueueFullOldest {
-                self.drop_front(slot, item, reason, fx);
-            } else {
-                self.counters.drop_message(reason);
-                self.share_finished(slot, &item, fx);
-            }
+            self.held.drop(&item);
+            self.drop_queued(slot, item, reason, fx);
         }
-        match pushed {
-            Pushed::Queued => Delivered::taken(self.record_queued(slot, &outgoing, false, fx)),
-            Pushed::Replaced => Delivered::taken(self.record_queued(slot, &outgoing, true, fx)),
-            Pushed::Refused => Delivered::Dropped,
-            Pushed::Disconnect => {
-                self.overfull.extend(self.sessions[slot].conn);
-                Delivered::Dropped
-            }
+        if pushed == Pushed::Disconnect {
+            self.overfull.extend(self.sessions[slot].conn);
+        }
+        if !is_queued {
+            return Delivered::Dropped;
+        }
+        self.list_long_queue(slot);
+        Delivered::taken(recorded.is_some())
+    }
+
+    fn drop_queued(&mut self, slot: u32, dropped: Dropped<Outgoing>, reason: DropReason, fx: &mut Effects) {
+        self.counters.drop_message(reason);
+        // The newest one never was in the queue.
+        let was_queued = matches!(reason, DropReason::QueueFullOldest | DropReason::LastValueReplaced);
+        let item = match &dropped {
+            Dropped::Here(outgoing) => outgoing.item,
+            Dropped::InStore(left) => Some(left.item),
+        };
+        self.record_dequeued(slot, item.filter(|_| was_queued), fx);
+        if let Dropped::Here(outgoing) = dropped {
+            self.share_finished(slot, &outgoing, fx);
         }
     }
 
@@ -216,6 +252,7 @@ impl ShardCore {
             self.held.take(&outgoing);
             self.send_queued(now, slot, conn, outgoing, fx);
         }
+        self.load_more(slot, fx);
         self.replay(now, slot, fx);
     }
 
@@ -225,11 +262,15 @@ impl ShardCore {
 
     fn send_queued(&mut self, now: Timestamp, slot: u32, conn: ConnId, outgoing: Outgoing, fx: &mut Effects) {
         if outgoing.qos != QoS::AtMostOnce {
+            if let Some(item) = outgoing.item {
+                let packet_id = self.sessions[slot].outbound.next_id();
+                self.record_of(slot, fx, |session| Record::Sent { session, item, packet_id });
+            }
             return self.send_in_window(now, slot, conn, outgoing, fx);
         }
         let copy = Copy { qos: outgoing.qos, retain: outgoing.retain, ids: outgoing.ids.as_slice(), via: None };
         self.send_qos_zero(now, conn, &mut Draft::of(&outgoing.message), &copy, fx);
-        self.record_of(slot, fx, |session| OldRecord::Dropped { session });
+        self.record_dequeued(slot, outgoing.item, fx);
     }
 
     /// Sends the next of what was under way when the last connection ended. [MQTT-4.4.0-1] [MQTT-4.4.0-2]
@@ -254,7 +295,7 @@ impl ShardCore {
             }
         };
         match written {
-            Ok(true) => fx.output.attach_payload(conn, message),
+            Ok(true) => connection.output(conn, fx).attach_payload(message),
             Ok(false) => {}
             Err(reason) => self.end_unsent(slot, conn, delivery, reason.drop_reason(), fx),
         }
@@ -270,7 +311,7 @@ impl ShardCore {
             Delivery::AtMostOnce => {}
             Delivery::AtLeastOnce(id) => {
                 if let Ok(outgoing) = self.sessions[slot].outbound.puback(id) {
-                    self.delivered(slot, id, &outgoing, ReasonCode::Success, fx);
+                    self.delivered(slot, &outgoing, ReasonCode::Success, fx);
                 }
             }
             Delivery::ExactlyOnce(id) => self.received(slot, conn, id, fx),
@@ -292,15 +333,15 @@ impl ShardCore {
         match kind {
             AckType::PubAck => {
                 if let Ok(outgoing) = self.sessions[slot].outbound.puback(id) {
-                    self.delivered(slot, id, &outgoing, ack.reason, fx);
+                    self.delivered(slot, &outgoing, ack.reason, fx);
                     self.pump(now, slot, fx);
                 }
             }
             AckType::PubRec => self.on_pubrec(now, conn, slot, ack, fx),
-            AckType::PubRel => self.on_pubrel(now, conn, slot, id, fx),
+            AckType::PubRel => self.on_pubrel(conn, slot, id, fx),
             AckType::PubComp => {
                 if self.sessions[slot].outbound.pubcomp(id).is_ok() {
-                    self.record_of(slot, fx, |session| OldRecord::Completed { session, packet_id: id });
+                    self.record_of(slot, fx, |session| Record::Completed { session, packet_id: id });
                     self.pump(now, slot, fx);
                 }
             }
@@ -313,7 +354,7 @@ impl ShardCore {
         if ack.reason.is_error() {
             // [MQTT-4.3.3-4] [MQTT-4.8.2-6]
             if let Ok(outgoing) = self.sessions[slot].outbound.pubrec_refused(id) {
-                self.delivered(slot, id, &outgoing, ack.reason, fx);
+                self.delivered(slot, &outgoing, ack.reason, fx);
                 self.pump(now, slot, fx);
             }
             return;
@@ -323,61 +364,45 @@ impl ShardCore {
 
     /// The client has a message of QoS 2, or what it acknowledged is not known.
     fn received(&mut self, slot: u32, conn: ConnId, id: PacketId, fx: &mut Effects) {
-        let reason = match self.sessions[slot].outbound.pubrec(id) {
-            Ok(received) => {
-                if let Some(outgoing) = received {
-                    self.held.take(&outgoing);
-                    self.record_of(slot, fx, |session| OldRecord::Received { session, packet_id: id });
-                    self.share_finished(slot, &outgoing, fx);
-                }
-                ReasonCode::Success
-            }
-            Err(_) => ReasonCode::PacketIdentifierNotFound,
+        let Ok(received) = self.sessions[slot].outbound.pubrec(id) else {
+            return self.send_ack(conn, AckType::PubRel, id, ReasonCode::PacketIdentifierNotFound, fx);
         };
+        if let Some(outgoing) = received {
+            self.held.take(&outgoing);
+            if let Some(item) = outgoing.item {
+                self.record_of(slot, fx, |session| Record::Received { session, item, packet_id: id });
+            }
+            self.share_finished(slot, &outgoing, fx);
+        }
+        if self.sessions[slot].stored.is_some() {
+            // From PUBREL on the client takes a PUBLISH with the identifier for another message.
+            self.shut_gate(conn);
+        }
         // [MQTT-4.3.3-4]
-        self.send_ack(conn, AckType::PubRel, id, reason, fx);
+        self.send_ack(conn, AckType::PubRel, id, ReasonCode::Success, fx);
     }
 
     /// [MQTT-4.3.3-11] [MQTT-4.3.3-12]
-    fn on_pubrel(&mut self, now: Timestamp, conn: ConnId, slot: u32, id: PacketId, fx: &mut Effects) {
+    fn on_pubrel(&mut self, conn: ConnId, slot: u32, id: PacketId, fx: &mut Effects) {
         let known = self.sessions[slot].inbound.release(id);
         if known {
-            self.record_of(slot, fx, |session| OldRecord::Released { session, packet_id: id });
+            self.record_of(slot, fx, |session| Record::Released { session, packet_id: id });
         }
         let reason = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
-        if !self.options.durable || !self.sessions[slot].is_durable() {
-            return self.send_ack(conn, AckType::PubComp, id, reason, fx);
+        if self.sessions[slot].stored.is_some() {
+            // From PUBCOMP on the client may use the identifier for another message, which must not be taken for this one.
+            self.shut_gate(conn);
         }
-        // From PUBCOMP on the client may use the identifier for another message, which must not be taken for this one.
-        let (session, connection) = (self.sessions.reference(slot), self.sessions[slot].connection);
-        let mut join = Join::new(Some(Completion::PubComp { session, connection, packet_id: id, reason }));
-        self.wait_for_commit(&mut join);
-        self.finish(now, join, fx);
-    }
-
-    /// PUBCOMP, unless the client has gone since.
-    pub(super) fn send_pubcomp(
-        &mut self,
-        session: SessionRef,
-        connection: u32,
-        id: PacketId,
-        reason: ReasonCode,
-        fx: &mut Effects,
-    ) {
-        let Some(slot) = self.sessions.resolve(session) else { return };
-        let Session { conn: Some(conn), connection: current, .. } = self.sessions[slot] else { return };
-        if current == connection {
-            self.send_ack(conn, AckType::PubComp, id, reason, fx);
-        }
+        self.send_ack(conn, AckType::PubComp, id, reason, fx);
     }
 
     /// The client has the message, or will not have it. [MQTT-4.3.2-3]
-    fn delivered(&mut self, slot: u32, id: PacketId, outgoing: &Outgoing, reason: ReasonCode, fx: &mut Effects) {
+    fn delivered(&mut self, slot: u32, outgoing: &Outgoing, reason: ReasonCode, fx: &mut Effects) {
         self.held.take(outgoing);
         if reason.is_error() {
             self.counters.drop_message(DropReason::RefusedByClient);
         }
-        self.record_of(slot, fx, |session| OldRecord::Completed { session, packet_id: id });
+        self.record_dequeued(slot, outgoing.item, fx);
         self.share_finished(slot, outgoing, fx);
     }
 
@@ -397,7 +422,8 @@ impl ShardCore {
 }
 
 fn outgoing(draft: &mut Draft<'_>, copy: &Copy<'_>) -> Outgoing {
-    Outgoing { message: draft.message(), ids: Ids::of(copy.ids), via: copy.via, qos: copy.qos, retain: copy.retain }
+    let Copy { qos, retain, ids, via } = *copy;
+    Outgoing { message: draft.message(), ids: Ids::of(ids), via, item: None, qos, retain }
 }
 
 const fn delivery_of(kind: SendQos, id: PacketId) -> Delivery {
@@ -467,7 +493,10 @@ fn write_publish(
     }
     let payload = body.payload().len();
     let apart = payload > PAYLOAD_COPY_BYTES_MAX;
-    body.put_copy(&copy, apart, &mut fx.output.buffer(conn).bytes);
+    body.put_copy(&copy, apart, &mut connection.output(conn, fx).bytes);
+    if let (Some(gate), Delivery::AtMostOnce) = (&mut connection.gate, write.delivery) {
+        gate.count_qos_zero();
+    }
     connection.unsent += bytes as u32;
     counters.output_bytes += bytes as u64;
     counters.packets_sent += 1;

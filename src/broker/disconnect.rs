@@ -3,14 +3,13 @@
 use super::core::ShardCore;
 use super::effects::{DisconnectCause, Effects, Event};
 use super::message::Draft;
-use super::old_record::OldRecord;
-use super::pending::Join;
-use super::session::{Outgoing, WillMessage};
+use super::record::Record;
+use super::session::{Membership, Outgoing, WillMessage};
 use super::timers::TimerKey;
 use crate::base::{ConnId, DropReason, Millis, Refusal, Timestamp};
 use crate::mqtt::{Disconnect, Error, Frame, Packet, PropertyId, ProtocolViolation, QoS, ReasonCode};
 use crate::routing::Subscriber;
-use crate::session::{Phase, SessionExpiry, WillStep};
+use crate::session::{Dropped, Phase, WillStep};
 
 impl ShardCore {
     pub(super) fn client_id(&self, conn: ConnId) -> Box<str> {
@@ -28,14 +27,11 @@ impl ShardCore {
             let session = &mut self.sessions[slot];
             if let Some(secs) = disconnect.properties.four_byte(PropertyId::SessionExpiryInterval) {
                 let secs = secs.min(self.options.session_expiry_secs_max);
-                let before = session.expiry;
-                session.expiry = before.change(secs).map_err(|_| ProtocolViolation::SessionExpiryFromZero)?;
-                self.record_end_of_durability(slot, before, fx);
+                session.expiry = session.expiry.change(secs).map_err(|_| ProtocolViolation::SessionExpiryFromZero)?;
             }
-            let session = &mut self.sessions[slot];
             // [MQTT-3.14.4-3] [MQTT-3.1.2-10]
             if session.will.on_disconnect(disconnect.reason == ReasonCode::Success).is_some() {
-                self.record_of(slot, fx, |session| OldRecord::WillGone { session });
+                self.record_of(slot, fx, |session| Record::WillGone { session });
             }
         }
         self.tell_disconnected(conn, DisconnectCause::ByClient(disconnect.reason), fx);
@@ -85,6 +81,8 @@ impl ShardCore {
         if self.connections[conn].phase == Phase::Closing {
             return;
         }
+        // Before the last word, which would wait behind it.
+        self.forget_gated(conn);
         // [MQTT-3.14.0-1] no DISCONNECT before a successful CONNACK.
         if self.connections[conn].phase.is_connected() && self.is_v5(conn) {
             // [MQTT-4.13.2-1]; a Reason String at most, no User Property [MQTT-3.14.2-4].
@@ -115,6 +113,7 @@ impl ShardCore {
 
     /// Parts a connection from its session, which goes on without it or ends.
     fn detach(&mut self, now: Timestamp, conn: ConnId, fx: &mut Effects) {
+        self.forget_gated(conn);
         let connection = &mut self.connections[conn];
         if let Some(timer) = connection.timer.take() {
             self.timers.cancel(timer);
@@ -137,23 +136,16 @@ impl ShardCore {
         } else {
             self.sessions[slot].shrink();
             self.set_session_timer(slot);
-        }
-    }
-
-    /// A session that will not outlive its connection any more is none for the log: a restart ends all connections.
-    pub(super) fn record_end_of_durability(&mut self, slot: u32, before: SessionExpiry, fx: &mut Effects) {
-        if self.options.durable && before != SessionExpiry::AtDisconnect && !self.sessions[slot].is_durable() {
-            let session = self.sessions.reference(slot);
-            self.record(OldRecord::SessionEnded { session }, fx);
+            self.list_long_queue(slot);
         }
     }
 
     fn record_leaving(&mut self, now: Timestamp, slot: u32, fx: &mut Effects) {
         let expiry_secs = self.sessions[slot].expiry.secs();
-        self.record_of(slot, fx, |session| OldRecord::SessionLeft { session, at: now, expiry_secs });
+        self.record_of(slot, fx, |session| Record::SessionLeft { session, at: now, expiry_secs });
     }
 
-    fn set_session_timer(&mut self, slot: u32) {
+    pub(super) fn set_session_timer(&mut self, slot: u32) {
         let session = &mut self.sessions[slot];
         let due = session.will.due().unwrap_or(Timestamp::NEVER).min(session.ends_at);
         if due != Timestamp::NEVER {
@@ -211,7 +203,7 @@ impl ShardCore {
             self.publish_will(now, slot, will, fx);
         }
         // Not what it had retained, which is no part of it. [MQTT3-3.1.2-7]
-        self.give_back_shares(slot, fx);
+        let shares = self.give_back_shares(slot, fx);
         for filter in std::mem::take(&mut self.sessions[slot].subscriptions) {
             self.unsubscribe_index(filter, Subscriber::session(slot), fx);
         }
@@ -220,17 +212,25 @@ impl ShardCore {
         if let Some(timer) = session.timer {
             self.timers.cancel(timer);
         }
-        if self.options.durable && session.is_durable() {
-            self.record(OldRecord::SessionEnded { session: reference }, fx);
+        if let Some(session) = session.stored {
+            self.record(Record::SessionEnded { session }, fx);
         }
         // What was never sent may still go to another member; a QoS 2 delivery that began may not. [MQTT-4.8.2-5]
         let in_flight: Vec<Outgoing> = session.outbound.drain().collect();
-        let queued: Vec<Outgoing> = session.queue.drain().collect();
-        let may_go_on = in_flight.into_iter().map(|item| (item.qos == QoS::AtLeastOnce, item));
-        for (may_go_on, item) in may_go_on.chain(queued.into_iter().map(|item| (true, item))) {
-            self.held.take(&item);
-            match item.via {
-                Some(via) if may_go_on => self.return_share(now, reference, via, item, fx),
+        let committed = self.records_committed;
+        let in_flight = in_flight.into_iter().map(|outgoing| {
+            // What is not durable has not left.
+            let has_begun = outgoing.item.is_none_or(|item| item.number() <= committed);
+            (outgoing.qos == QoS::AtLeastOnce || !has_begun, Dropped::Here(outgoing))
+        });
+        for (may_go_on, item) in in_flight.chain(session.queue.drain().map(|item| (true, item))) {
+            self.held.drop(&item);
+            match item {
+                Dropped::Here(Outgoing { via: Some(via), message, .. }) if may_go_on => {
+                    let is_its = |share: &&Membership| share.home == via.home && share.reference == via.group;
+                    let share = shares.iter().find(is_its).filter(|_| session.stored.is_some());
+                    self.return_share(now, reference, via, message, share.map(Membership::text), fx);
+                }
                 _ => self.counters.drop_message(DropReason::SessionEnded),
             }
         }
@@ -238,20 +238,24 @@ impl ShardCore {
     }
 
     /// Leaves every shared group that the session is a member of.
-    fn give_back_shares(&mut self, slot: u32, fx: &mut Effects) {
+    fn give_back_shares(&mut self, slot: u32, fx: &mut Effects) -> Vec<Membership> {
         let session = self.sessions.reference(slot);
-        let Some(rare) = self.sessions[slot].rare.take() else { return };
-        for membership in rare.shares {
-            self.leave_share(session, &membership, fx);
+        let shares = self.sessions[slot].rare.take().map(|rare| rare.shares).unwrap_or_default();
+        for membership in &shares {
+            self.leave_share(session, membership, fx);
         }
+        shares
     }
 
     /// [MQTT-3.1.2-8]: published like any other message, retained where it asks for it [MQTT-3.1.2-14] [MQTT-3.1.2-15].
     fn publish_will(&mut self, now: Timestamp, slot: u32, will: WillMessage, fx: &mut Effects) {
-        self.record_of(slot, fx, |session| OldRecord::WillGone { session });
+        self.record_of(slot, fx, |session| Record::WillGone { session });
         let expires = will.expiry_secs.map_or(Timestamp::NEVER, |secs| now + Millis::from_secs(secs));
         let mut draft = Draft::expiring_at(&will.message, expires);
-        self.route(now, Some(slot), &mut draft, &mut Join::new(None), fx);
+        if self.sessions[slot].stored.is_some() && self.must_spool(&draft) {
+            return self.spool(now, Some(slot), &mut draft, None, None, fx);
+        }
+        self.route_in_order(now, slot, &mut draft, None, fx);
     }
 
     pub(super) fn shut_down(&mut self, now: Timestamp, fx: &mut Effects) {

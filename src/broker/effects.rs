@@ -1,8 +1,8 @@
 //! What a shard wants done. The caller owns the buffers, empties them after each batch and reuses them.
 
-use super::old_record::OldRecord;
 use super::outbox::Outbox;
 use super::output::Output;
+use super::record::Record;
 use super::stored::Fetch;
 use crate::access::Check;
 use crate::base::{ConnId, ShardId};
@@ -15,8 +15,8 @@ pub struct Effects {
     pub output: Output,
     pub mesh: Outbox,
     /// To be made durable, in this order, and then told of by `Input::Committed`.
-    pub records: Vec<OldRecord>,
-    /// To be read from the store, and answered by `Input::Fetched`.
+    pub records: Vec<Record>,
+    /// Messages to be read from the store, and answered by `Input::Fetched`.
     pub fetches: Vec<Fetch>,
     /// To be closed once their output is written; then `Input::Closed` gives the identifier back.
     pub close: Vec<ConnId>,

@@ -1,6 +1,6 @@
 //! What a shard holds, counted as it comes and goes, so that nobody has to walk over a million sessions to know it.
 
-use crate::session::QueueItem;
+use crate::session::{Dropped, Left, QueueItem};
 
 /// Messages, and the bytes that the bounds count for them. One that several sessions hold counts for each.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -20,6 +20,23 @@ impl Held {
     pub(super) fn take(&mut self, item: &impl QueueItem) {
         self.messages -= 1;
         self.bytes -= item.bytes() as u64;
+    }
+
+    pub(super) fn put_left(&mut self, left: Left) {
+        self.messages += 1;
+        self.bytes += u64::from(left.bytes);
+    }
+
+    pub(super) fn take_left(&mut self, left: Left) {
+        self.messages -= 1;
+        self.bytes -= u64::from(left.bytes);
+    }
+
+    pub(super) fn drop(&mut self, dropped: &Dropped<impl QueueItem>) {
+        match dropped {
+            Dropped::Here(item) => self.take(item),
+            Dropped::InStore(left) => self.take_left(*left),
+        }
     }
 
     pub(super) fn of<'a, M: QueueItem + 'a>(items: impl Iterator<Item = &'a M>) -> Self {

@@ -46,21 +46,21 @@ pub enum Input<'a> {
     MeshDrained,
     /// Time has passed; see `ShardCore::next_timeout`.
     Tick,
-    /// The first `records` of all records ever asked for are durable.
+    /// All records up to the one with this number are durable.
     Committed {
-        records: u64,
+        number: u64,
     },
-    /// Everything up to this record is in the settled store.
+    /// All records up to the one with this number are where `Effects::fetches` are answered from.
     Settled {
-        last_number: u64,
+        number: u64,
     },
-    /// What `Effects::fetches` asked for.
+    /// The answer to one of `Effects::fetches`: what the store has, in order, up to `last`.
     Fetched {
         session: SessionRef,
         last: RecordId,
         messages: Vec<StoredMessage>,
     },
-    /// Whether what is recorded can become durable.
+    /// Whether records can be made durable now; until the first of these they can.
     Store {
         is_writable: bool,
     },

@@ -2,7 +2,7 @@
 
 use super::message::{Draft, Message, MessageHeader};
 use crate::base::limits::PAYLOAD_COPY_BYTES_MAX;
-use crate::base::{SessionRef, ShardId};
+use crate::base::{RecordId, SessionRef, ShardId};
 use crate::routing::{GroupRef, RetainedCursor, SubscriptionOptions};
 
 /// What a request's answer is for, on the shard that asked.
@@ -20,6 +20,8 @@ pub struct ShareDelivery {
     pub options: SubscriptionOptions,
     /// Answered when the message is stored, where the publisher waits for that.
     pub token: Option<Token>,
+    /// The name of the message in its sender's spool.
+    pub spooled: Option<RecordId>,
 }
 
 /// A page of retained messages, asked for by one subscription's replay.
@@ -106,6 +108,13 @@ pub enum MeshMessage {
         wanted: bool,
         token: Option<Token>,
     },
+    /// For the receiver's own subscribers, and, where its RETAIN says so and the receiver is the home of its topic, to be
+    /// retained; exactly once.
+    Spooled {
+        message: Message,
+        spooled: RecordId,
+        token: Token,
+    },
     /// To the home shard of a topic: its new retained message, or none where the payload is empty.
     Retain {
         message: Message,
@@ -148,6 +157,10 @@ pub enum MeshMessage {
         session: SessionRef,
         delivery: ShareDelivery,
     },
+    /// To the group's home: a message out of the sender's spool, for whichever member.
+    ShareAgain {
+        delivery: ShareDelivery,
+    },
     /// A member's delivery is over: acknowledged or dropped.
     ShareFinished {
         session: SessionRef,
@@ -156,6 +169,8 @@ pub enum MeshMessage {
     /// The answer to a token.
     Done {
         token: Token,
+        /// It could not be stored, and was not.
+        is_refused: bool,
     },
 }
 

@@ -3,7 +3,7 @@
 
 use triomphe::ThinArc;
 
-use crate::base::{Millis, Timestamp};
+use crate::base::{Millis, RecordId, Timestamp};
 use crate::mqtt::{BodyLayout, Properties, PropertyId, PublishBody, QoS, TopicName};
 use crate::routing::{TopicHash, TopicHasher};
 use crate::session::QueueItem;
@@ -123,6 +123,20 @@ pub(super) struct Draft<'a> {
     header: MessageHeader,
     bytes: &'a [u8],
     kept: Option<Message>,
+    /// The record of the message, where there is one already.
+    pub(super) record: Option<RecordId>,
+    pub(super) origin: Origin,
+}
+
+/// Where a message comes from, and so who sees to it that it is neither lost nor delivered twice.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Origin {
+    /// Its publisher, who sends it again unless it is acknowledged; or nobody.
+    Publisher,
+    /// The spool that has it under this name, until all who want it have it.
+    Spool(RecordId),
+    /// The same, until one member of a shared group has it.
+    SpoolForShare(RecordId),
 }
 
 /// What a message is made of.
@@ -147,21 +161,26 @@ impl<'a> Draft<'a> {
         };
         let Parts { qos, retain, topic_hash, publisher, .. } = *parts;
         let header = MessageHeader { layout, qos, retain, expires, topic_hash, publisher };
-        Self { header, bytes: scratch, kept: None }
+        Self { header, bytes: scratch, kept: None, record: None, origin: Origin::Publisher }
     }
 
     /// The same message with another end of its life.
     pub(super) fn expiring_at(message: &'a Message, expires: Timestamp) -> Self {
-        Self { header: MessageHeader { expires, ..*message.header() }, bytes: &message.0.slice, kept: None }
+        Self { header: MessageHeader { expires, ..*message.header() }, kept: None, ..Self::of(message) }
     }
 
     /// As another shard wrote it.
     pub(super) const fn read(header: &MessageHeader, bytes: &'a [u8]) -> Self {
-        Self { header: *header, bytes, kept: None }
+        Self { header: *header, bytes, kept: None, record: None, origin: Origin::Publisher }
     }
 
     pub(super) fn of(message: &'a Message) -> Self {
-        Self { header: *message.header(), bytes: &message.0.slice, kept: Some(message.clone()) }
+        let (header, bytes) = (*message.header(), &message.0.slice);
+        Self { header, bytes, kept: Some(message.clone()), record: None, origin: Origin::Publisher }
+    }
+
+    pub(super) fn from(message: &'a Message, origin: Origin) -> Self {
+        Self { origin, ..Self::of(message) }
     }
 
     pub(super) const fn header(&self) -> &MessageHeader {

@@ -14,6 +14,8 @@ pub struct Options {
     pub secret: [u8; 32],
     /// Records are made, and what must be durable is acknowledged after `Input::Committed`.
     pub durable: bool,
+    /// The number of the first record: higher than that of any that a store has, and one at least.
+    pub next_record: u64,
     pub packet_bytes_max: u32,
     /// From the opening of a connection to its CONNACK.
     pub connect_timeout: Millis,
@@ -52,6 +54,7 @@ impl Default for Options {
             seed: 0,
             secret: [0; 32],
             durable: false,
+            next_record: 1,
             packet_bytes_max: PACKET_BYTES_MAX,
             connect_timeout: Millis::from_secs(10),
             keep_alive_secs_max: 0,

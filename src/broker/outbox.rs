@@ -101,7 +101,7 @@ mod tests {
             publish(&mut outbox, to, payload);
         }
         // To another shard; but it may be a retained message that must be there before who reads "e" asks for it.
-        outbox.push(ShardId::new(3), MeshMessage::Done { token: TOKEN });
+        outbox.push(ShardId::new(3), MeshMessage::Done { token: TOKEN, is_refused: false });
         publish(&mut outbox, 1, b"e");
         let batch = |to, payloads: [&[u8]; 2]| (to, payloads.map(<[u8]>::to_vec).to_vec());
         let expected = [batch(1, [b"a", b"c"]), batch(2, [b"b", b"d"]), (3, Vec::new()), (1, vec![b"e".to_vec()])];

@@ -42,6 +42,23 @@ impl OutputBuffer {
         .filter(|chunk| !chunk.is_empty())
     }
 
+    /// Puts a payload behind what was written last.
+    pub(super) fn attach_payload(&mut self, message: Message) {
+        self.payloads.push((self.bytes.len(), message));
+    }
+
+    pub(super) fn append(&mut self, other: Self) {
+        let before = self.bytes.len();
+        self.bytes.extend_from_slice(&other.bytes);
+        self.payloads.extend(other.payloads.into_iter().map(|(at, message)| (before + at, message)));
+    }
+
+    /// What it is to send, in bytes.
+    pub(super) fn len(&self) -> usize {
+        let payloads = self.payloads.iter().map(|(_, message)| message.body().payload().len());
+        self.bytes.len() + payloads.sum::<usize>()
+    }
+
     fn clear(&mut self) {
         if self.bytes.capacity() > KEPT_BUFFER_BYTES_MAX {
             self.bytes = Vec::new();
@@ -75,12 +92,6 @@ impl Output {
             self.open(conn, index);
         }
         &mut self.buffers[self.slots[index] as usize]
-    }
-
-    /// Puts a payload behind what was written last.
-    pub(super) fn attach_payload(&mut self, conn: ConnId, message: Message) {
-        let buffer = self.buffer(conn);
-        buffer.payloads.push((buffer.bytes.len(), message));
     }
 
     fn open(&mut self, conn: ConnId, index: usize) {

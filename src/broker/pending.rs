@@ -4,9 +4,11 @@
 use slab::Slab;
 
 use super::mesh::{ReplyTo, Token};
+use super::message::Message;
 use super::retained::Replay;
-use crate::base::SessionRef;
-use crate::mqtt::{PacketId, ReasonCode};
+use super::session::Via;
+use crate::base::{RecordId, SessionRef};
+use crate::mqtt::PacketId;
 use crate::routing::FilterId;
 use crate::session::AckTicket;
 
@@ -17,14 +19,41 @@ pub(super) enum Completion {
     Acknowledge { session: SessionRef, ticket: AckTicket, reason: u8 },
     /// SUBACK, and the retained messages of the new subscriptions.
     SubAck(SubAckDue),
-    /// PUBCOMP to the publisher.
-    PubComp { session: SessionRef, connection: u32, packet_id: PacketId, reason: ReasonCode },
+    /// The message is safe: its publisher is told, and it goes to those who want it.
+    Spooled(Box<Spooled>),
+    /// A message goes on its way that was not to overtake one of the spool.
+    Route(Box<Late>),
+    /// They all have it.
+    Unspool(RecordId),
     /// `Done` to the shard that asked.
     Reply(ReplyTo),
     /// One step of another one's waiting.
     Passed(Token),
+    /// Nobody waits.
+    Nothing,
     /// Every shard knows of the filter now: whoever waits for it may go on.
     Announced { filter: FilterId, waiting: Vec<Token> },
+}
+
+/// A message that went into the spool.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Spooled {
+    pub(super) id: RecordId,
+    pub(super) message: Message,
+    /// The client that published it, whose session may be another one by now.
+    pub(super) publisher: Option<Box<str>>,
+    /// Only for a member of this group.
+    pub(super) share: Option<Via>,
+    /// PUBREC, where a publish is what it was.
+    pub(super) acknowledges: Option<(SessionRef, AckTicket)>,
+}
+
+/// A message behind one of the spool.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Late {
+    pub(super) message: Message,
+    pub(super) publisher: Box<str>,
+    pub(super) then: Option<Completion>,
 }
 
 /// A SUBACK, and the retained messages behind it.
@@ -40,6 +69,8 @@ pub(super) struct SubAckDue {
 #[derive(Debug)]
 struct Pending {
     remaining: u32,
+    /// One of them said no.
+    is_refused: bool,
     completion: Completion,
 }
 
@@ -55,7 +86,7 @@ impl PendingTable {
     pub(super) fn insert(&mut self, remaining: u32, completion: Completion) -> Token {
         debug_assert!(remaining > 0);
         self.generation = self.generation.wrapping_add(1);
-        let slot = self.entries.insert((self.generation, Pending { remaining, completion }));
+        let slot = self.entries.insert((self.generation, Pending { remaining, is_refused: false, completion }));
         Token { slot: slot as u32, generation: self.generation }
     }
 
@@ -77,14 +108,21 @@ impl PendingTable {
         }
     }
 
-    /// One of them is there; after the last one its completion is due.
-    pub(super) fn complete_one(&mut self, token: Token) -> Option<Completion> {
+    pub(super) fn refuse(&mut self, token: Token) {
+        if let Some(pending) = self.get_mut(token) {
+            pending.is_refused = true;
+        }
+    }
+
+    /// One of them is there; after the last one its completion is due, or is refused.
+    pub(super) fn complete_one(&mut self, token: Token) -> Option<Settled> {
         let pending = self.get_mut(token)?;
         pending.remaining -= 1;
         if pending.remaining > 0 {
             return None;
         }
-        Some(self.entries.remove(token.slot as usize).1.completion)
+        let Pending { is_refused, completion, .. } = self.entries.remove(token.slot as usize).1;
+        Some(Settled { completion, is_refused })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -92,32 +130,60 @@ impl PendingTable {
     }
 }
 
+/// What was waited for has come, or will not.
+#[derive(Debug)]
+pub(super) struct Settled {
+    pub(super) completion: Completion,
+    pub(super) is_refused: bool,
+}
+
 /// What has to be stored before something may be acknowledged; asked for as the message goes out.
 #[derive(Debug)]
 pub(super) struct Join {
     completion: Option<Completion>,
     token: Option<Token>,
+    is_refused: bool,
 }
 
 impl Join {
     /// `None`: nobody waits.
     pub(super) const fn new(completion: Option<Completion>) -> Self {
-        Self { completion, token: None }
+        Self { completion, token: None, is_refused: false }
     }
 
     /// One more thing to wait for.
     pub(super) fn wait(&mut self, pending: &mut PendingTable) -> Option<Token> {
         match (self.token, self.completion.take()) {
             (Some(token), _) => pending.add_one(token),
-            (None, Some(completion)) => self.token = Some(pending.insert(1, completion)),
+            (None, Some(completion)) => {
+                let token = pending.insert(1, completion);
+                self.token = Some(token);
+                if self.is_refused {
+                    pending.refuse(token);
+                }
+            }
             (None, None) => {}
         }
         self.token
     }
 
+    /// Whether anybody can be told that it did not work.
+    pub(super) const fn is_awaited(&self) -> bool {
+        self.token.is_some() || self.completion.is_some()
+    }
+
+    /// It did not work; who waits is told when all the others are there.
+    pub(super) fn refuse(&mut self, pending: &mut PendingTable) {
+        self.is_refused = true;
+        if let Some(token) = self.token {
+            pending.refuse(token);
+        }
+    }
+
     /// What is due at once, because nothing was waited for.
-    pub(super) fn unawaited(self) -> Option<Completion> {
-        if self.token.is_none() { self.completion } else { None }
+    pub(super) fn unawaited(self) -> Option<Settled> {
+        let is_refused = self.is_refused;
+        self.completion.filter(|_| self.token.is_none()).map(|completion| Settled { completion, is_refused })
     }
 
     pub(super) fn completion_mut<'a>(&'a mut self, pending: &'a mut PendingTable) -> Option<&'a mut Completion> {

@@ -3,19 +3,19 @@
 use super::core::ShardCore;
 use super::deliver::{Copy, Delivered};
 use super::effects::{Effects, Event};
-use super::message::{Draft, Parts};
-use super::old_record::OldRecord;
+use super::message::{Draft, Origin, Parts};
 use super::options::Options;
 use super::pending::{Completion, Join};
+use super::record::Record;
 use crate::access::{Guard, Identity};
 use crate::base::limits::PACKET_IDS_MAX;
-use crate::base::{ConnId, Refusal, ShardSet, Timestamp};
+use crate::base::{ConnId, Refusal, SessionRef, ShardSet, Timestamp};
 use crate::mqtt::{
     AckType, Delivery, Error, PacketId, Properties, PropertyId, ProtocolViolation, Publish, QoS, ReasonCode, TopicName,
     encode_ack,
 };
 use crate::routing::{Subscriber, SubscriberKind};
-use crate::session::{AckKind, AliasError, Received};
+use crate::session::{AckKind, AckTicket, AliasError, Received};
 
 impl ShardCore {
     #[inline]
@@ -66,7 +66,7 @@ impl ShardCore {
         match publish.delivery {
             Delivery::AtMostOnce => {
                 if self.is_admitted(slot, verdict, topic, fx) {
-                    self.publish(now, slot, publish, topic, &mut Join::new(None), fx);
+                    self.publish(now, slot, publish, topic, None, fx);
                 }
             }
             Delivery::AtLeastOnce(id) => {
@@ -189,21 +189,66 @@ impl ShardCore {
         fx: &mut Effects,
     ) {
         if !self.options.durable {
-            let receivers = self.publish(now, slot, publish, topic, &mut Join::new(None), fx);
+            let receivers = self.publish(now, slot, publish, topic, None, fx);
             let reason = if receivers == 0 { Some(ReasonCode::NoMatchingSubscribers) } else { None };
             return self.acknowledge(conn, slot, kind, id, reason, fx);
         }
         let session = self.sessions.reference(slot);
         let ticket = self.sessions[slot].inbound.ack_later(kind, id);
-        let reason = ReasonCode::Success as u8;
-        let mut join = Join::new(Some(Completion::Acknowledge { session, ticket, reason }));
-        self.publish(now, slot, publish, topic, &mut join, fx);
-        if kind == AckKind::PubRec && self.sessions[slot].is_durable() {
-            // Behind the message: a log that ends between the two has it twice rather than not at all.
-            self.record(OldRecord::Accepted { session, packet_id: id }, fx);
-            self.wait_for_commit(&mut join);
+        if kind == AckKind::PubRec && self.sessions[slot].stored.is_some() {
+            return self.publish_exactly_once(now, slot, publish, topic, (ticket, id), fx);
         }
-        self.finish(now, join, fx);
+        let reason = ReasonCode::Success as u8;
+        self.publish(now, slot, publish, topic, Some(Completion::Acknowledge { session, ticket, reason }), fx);
+    }
+
+    /// With QoS 2, of a session that survives: that the identifier is in use and what came of the message become durable
+    /// together.
+    fn publish_exactly_once(
+        &mut self,
+        now: Timestamp,
+        slot: u32,
+        publish: &Publish<'_>,
+        topic: TopicName<'_>,
+        (ticket, packet_id): (AckTicket, PacketId),
+        fx: &mut Effects,
+    ) {
+        let session = self.sessions.reference(slot);
+        if self.store_fails {
+            return self.refuse_publish(session, ticket, fx);
+        }
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let mut draft = self.draft(now, slot, publish, topic, &mut scratch);
+        if self.must_spool(&draft) {
+            self.spool(now, Some(slot), &mut draft, None, Some((ticket, packet_id)), fx);
+        } else {
+            let reason = ReasonCode::Success as u8;
+            let mut join = Join::new(Some(Completion::Acknowledge { session, ticket, reason }));
+            self.route(now, Some(slot), &mut draft, &mut join, fx);
+            self.record_of(slot, fx, |session| Record::Accepted { session, packet_id });
+            self.wait_for_commit(&mut join);
+            self.finish(now, join, fx);
+        }
+        self.scratch = scratch;
+    }
+
+    /// The publisher is told where it can be, and else not answered. (MQTT 5.0, 3.4.2.1: 0x97)
+    pub(super) fn refuse_publish(&mut self, session: SessionRef, ticket: AckTicket, fx: &mut Effects) {
+        self.counters.refuse(Refusal::StoreUnwritable);
+        let Some(slot) = self.sessions.resolve(session) else { return };
+        let is_told = self.sessions[slot].conn.is_some_and(|conn| self.is_v5(conn));
+        let inbound = &mut self.sessions[slot].inbound;
+        if is_told {
+            inbound.ack_ready(ticket, ReasonCode::QuotaExceeded as u8);
+        } else {
+            inbound.ack_never(ticket);
+        }
+        self.send_ready_acks(slot, fx);
+    }
+
+    /// Whether a message cannot be stored now, and somebody can be told so.
+    pub(super) fn may_not_store(&self, qos: QoS, origin: Origin, join: &Join) -> bool {
+        self.store_fails && qos != QoS::AtMostOnce && origin == Origin::Publisher && join.is_awaited()
     }
 
     /// What waits, waits for everything recorded so far.
@@ -218,8 +263,8 @@ impl ShardCore {
 
     /// Everything that has to be waited for is asked for; with nothing to wait for, it is done.
     pub(super) fn finish(&mut self, now: Timestamp, join: Join, fx: &mut Effects) {
-        if let Some(completion) = join.unawaited() {
-            self.complete(now, completion, fx);
+        if let Some(settled) = join.unawaited() {
+            self.complete(now, settled, fx);
         }
     }
 
@@ -250,9 +295,10 @@ impl ShardCore {
     #[inline]
     pub(super) fn send_ack(&mut self, conn: ConnId, kind: AckType, id: PacketId, reason: ReasonCode, fx: &mut Effects) {
         let connection = &mut self.connections[conn];
-        let out = &mut fx.output.buffer(conn).bytes;
+        let version = connection.version;
+        let out = &mut connection.output(conn, fx).bytes;
         let before = out.len();
-        encode_ack(kind, id, reason, connection.version, out);
+        encode_ack(kind, id, reason, version, out);
         let bytes = out.len() - before;
         connection.unsent += bytes as u32;
         self.counters.output_bytes += bytes as u64;
@@ -266,10 +312,25 @@ impl ShardCore {
         slot: u32,
         publish: &Publish<'_>,
         topic: TopicName<'_>,
-        join: &mut Join,
+        then: Option<Completion>,
         fx: &mut Effects,
     ) -> usize {
         let mut scratch = std::mem::take(&mut self.scratch);
+        let mut draft = self.draft(now, slot, publish, topic, &mut scratch);
+        let receivers = self.route_in_order(now, slot, &mut draft, then, fx);
+        self.scratch = scratch;
+        receivers
+    }
+
+    #[inline]
+    fn draft<'a>(
+        &self,
+        now: Timestamp,
+        slot: u32,
+        publish: &Publish<'_>,
+        topic: TopicName<'_>,
+        scratch: &'a mut Vec<u8>,
+    ) -> Draft<'a> {
         let publisher = if publish.retain { self.sessions.client_hash(&self.sessions[slot].client_id) } else { 0 };
         let parts = Parts {
             topic,
@@ -280,9 +341,7 @@ impl ShardCore {
             payload: publish.payload,
             publisher,
         };
-        let receivers = self.route(now, Some(slot), &mut Draft::write(now, &parts, &mut scratch), join, fx);
-        self.scratch = scratch;
-        receivers
+        Draft::write(now, &parts, scratch)
     }
 
     /// Publishes what the broker has to say of itself. Such a message is never queued and in no log: soon there is a
@@ -330,7 +389,7 @@ impl ShardCore {
         receivers
     }
 
-    fn interested(&self, draft: &Draft<'_>) -> ShardSet {
+    pub(super) fn interested(&self, draft: &Draft<'_>) -> ShardSet {
         let mut shards = self.interest.shards(draft.topic(), draft.header().topic_hash);
         shards.remove(self.me);
         shards
@@ -365,6 +424,10 @@ impl ShardCore {
                         ids: &ids,
                         via: None,
                     };
+                    if self.sessions[slot].stored.is_some() && self.may_not_store(copy.qos, draft.origin, join) {
+                        join.refuse(&mut self.pending);
+                        continue;
+                    }
                     let delivered = self.deliver(now, slot, draft, &copy, fx);
                     if delivered == Delivered::Recorded {
                         self.wait_for_commit(join);

@@ -11,7 +11,7 @@ use super::message::Message;
 use super::retained::{LiveTopics, Replay};
 use super::timers::TimerId;
 use crate::base::limits::REPLAYS_APART_MAX;
-use crate::base::{ConnId, SessionRef, ShardId, SubscriptionId, Timestamp};
+use crate::base::{ConnId, RecordId, SessionRef, ShardId, SubscriptionId, Timestamp};
 use crate::mqtt::{QoS, TopicFilter};
 use crate::routing::{FilterId, GroupRef};
 use crate::session::{Inbound, Outbound, Queue, QueueItem, SessionExpiry, WillState};
@@ -26,11 +26,17 @@ pub(super) struct Session {
     pub(super) subscriptions: Vec<FilterId>,
     /// What few sessions have.
     pub(super) rare: Option<Box<Rare>>,
+    /// What the store knows it by, where it survives a restart; from its start to its end.
+    pub(super) stored: Option<RecordId>,
     /// Where the client is; none while it is away.
     pub(super) conn: Option<ConnId>,
     pub(super) expiry: SessionExpiry,
     /// While the client is away: for the will or the end of the session, whichever is first.
     pub(super) timer: Option<TimerId>,
+    /// Among the sessions whose messages may leave memory.
+    pub(super) is_listed: bool,
+    /// A page of its queue was asked for.
+    pub(super) is_loading: bool,
     /// Tells this session from a later one in the slot.
     pub(super) generation: u32,
     /// Counts connections, so that what belongs to an earlier one can be told.
@@ -104,8 +110,14 @@ pub(super) struct Membership {
     pub(super) group: Box<str>,
     pub(super) filter: Box<str>,
     pub(super) home: ShardId,
-    /// What the home knows the group by.
-    pub(super) key: u32,
+    pub(super) reference: GroupRef,
+}
+
+impl Membership {
+    /// As it stood in SUBSCRIBE.
+    pub(super) fn text(&self) -> Box<str> {
+        format!("$share/{}/{}", self.group, self.filter).into()
+    }
 }
 
 /// Subscription Identifiers of one delivery: mostly none or one.
@@ -147,6 +159,8 @@ pub(super) struct Outgoing {
     pub(super) message: Message,
     pub(super) ids: Ids,
     pub(super) via: Option<Via>,
+    /// What the store knows it by, where the session is stored.
+    pub(super) item: Option<RecordId>,
     pub(super) qos: QoS,
     pub(super) retain: bool,
 }
@@ -166,10 +180,6 @@ impl QueueItem for Outgoing {
 }
 
 impl Session {
-    pub(super) const fn is_durable(&self) -> bool {
-        !matches!(self.expiry, SessionExpiry::AtDisconnect)
-    }
-
     pub(super) fn rare_mut(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
     }
@@ -179,7 +189,14 @@ impl Session {
     }
 
     pub(super) fn is_member(&self, home: ShardId, group: GroupRef) -> bool {
-        self.shares().iter().any(|share| share.home == home && share.key == group.key)
+        self.shares().iter().any(|share| share.home == home && share.reference == group)
+    }
+
+    /// The subscription by which a shared group chose this session.
+    pub(super) fn share_text(&self, via: Via) -> Option<Box<str>> {
+        let Via { home, group } = via;
+        let share = self.shares().iter().find(|share| share.home == home && share.reference == group)?;
+        Some(share.text())
     }
 
     pub(super) fn subscriptions_len(&self) -> usize {
@@ -259,9 +276,12 @@ impl Sessions {
             will: WillState::default(),
             subscriptions: Vec::new(),
             rare: None,
+            stored: None,
             conn: None,
             expiry,
             timer: None,
+            is_listed: false,
+            is_loading: false,
             generation: self.generation,
             connection: 0,
             ends_at: Timestamp::NEVER,
@@ -320,9 +340,9 @@ mod tests {
     /// A million sessions pay for every byte: growth is a decision, not an accident.
     #[test]
     fn a_session_and_its_connection_stay_small() {
-        assert!(size_of::<Session>() <= 152, "Session: {} bytes", size_of::<Session>());
+        assert!(size_of::<Session>() <= 160, "Session: {} bytes", size_of::<Session>());
         let connection = size_of::<super::super::connection::Connection>();
         assert!(connection <= 104, "Connection: {connection} bytes");
-        assert!(size_of::<Outgoing>() <= 48, "Outgoing: {} bytes", size_of::<Outgoing>());
+        assert!(size_of::<Outgoing>() <= 56, "Outgoing: {} bytes", size_of::<Outgoing>());
     }
 }

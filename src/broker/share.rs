@@ -4,12 +4,12 @@
 use super::core::ShardCore;
 use super::deliver::{Copy, Delivered};
 use super::effects::Effects;
-use super::mesh::{MeshMessage, ReplyTo, ShareDelivery, Token};
-use super::message::Draft;
-use super::pending::Completion;
-use super::pending::Join;
-use super::session::{Membership, Outgoing, Via};
-use crate::base::{DropReason, SessionRef, ShardId, SubscriptionId, Timestamp};
+use super::mesh::{MeshMessage, ReplyTo, ShareDelivery};
+use super::message::{Draft, Message, Origin};
+use super::pending::{Completion, Join};
+use super::record::Record;
+use super::session::{Membership, Via};
+use crate::base::{DropReason, RecordId, SessionRef, ShardId, SubscriptionId, Timestamp};
 use crate::mqtt::{QoS, TopicFilter};
 use crate::routing::{Choice, GroupId, GroupRef, Member, Subscriber, SubscriptionOptions};
 
@@ -79,23 +79,71 @@ impl ShardCore {
         fx: &mut Effects,
     ) {
         let Some((session, options, online)) = self.pick(group, draft, exclude) else {
-            return self.counters.drop_message(DropReason::NoSharedMember);
+            self.counters.drop_message(DropReason::NoSharedMember);
+            return self.share_arrived(draft.origin, join, fx);
         };
         let qos = draft.header().qos.min(options.qos);
+        if session.shard != self.me && qos != QoS::AtMostOnce && matches!(draft.origin, Origin::Spool(_)) {
+            // What this shard is to do about the message ends here; the group's part goes on by itself.
+            return self.spool_for_share(now, group, draft, fx);
+        }
         if qos != QoS::AtMostOnce && self.options.share_choice == Choice::LeastInFlight {
             self.groups.sent(group, session);
         }
         let Some(group) = self.groups.reference(group) else { return };
         if session.shard != self.me {
-            let token = if qos == QoS::AtMostOnce { None } else { join.wait(&mut self.pending) };
-            let delivery = ShareDelivery { group, message: draft.message(), options, token };
+            let spooled = match draft.origin {
+                Origin::SpoolForShare(spooled) => Some(spooled),
+                Origin::Publisher | Origin::Spool(_) => None,
+            };
+            let needs_answer = qos != QoS::AtMostOnce || spooled.is_some();
+            let token = if needs_answer { join.wait(&mut self.pending) } else { None };
+            let delivery = ShareDelivery { group, message: draft.message(), options, token, spooled };
             return fx.mesh.push(session.shard, MeshMessage::ShareDeliver { session, delivery, last_resort: !online });
         }
         let Some(slot) = self.sessions.resolve(session) else { return };
-        let via = Via { home: self.me, group };
+        self.share_here(now, slot, draft, options, Via { home: self.me, group }, join, fx);
+    }
+
+    /// The member is one of this shard.
+    #[expect(clippy::too_many_arguments, reason = "a message, its receiver, and who waits for it")]
+    fn share_here(
+        &mut self,
+        now: Timestamp,
+        slot: u32,
+        draft: &mut Draft<'_>,
+        options: SubscriptionOptions,
+        via: Via,
+        join: &mut Join,
+        fx: &mut Effects,
+    ) {
+        let qos = draft.header().qos.min(options.qos);
+        if self.sessions[slot].stored.is_some() && self.may_not_store(qos, draft.origin, join) {
+            return join.refuse(&mut self.pending);
+        }
         if self.deliver_shared(now, slot, draft, options, via, fx) {
             self.wait_for_commit(join);
         }
+        self.share_arrived(draft.origin, join, fx);
+    }
+
+    /// A message of a spool that was for one member of a group needs nobody any more.
+    fn share_arrived(&mut self, origin: Origin, join: &mut Join, fx: &mut Effects) {
+        if let Origin::SpoolForShare(spooled) = origin {
+            self.record(Record::Arrived { spooled }, fx);
+            self.wait_for_commit(join);
+        }
+    }
+
+    fn spool_for_share(&mut self, now: Timestamp, group: GroupId, draft: &mut Draft<'_>, fx: &mut Effects) {
+        let (Some(group_ref), Some((name, filter))) =
+            (self.groups.reference(group), self.groups.name_and_filter(group))
+        else {
+            return;
+        };
+        let text = format!("$share/{name}/{filter}").into();
+        let via = Via { home: self.me, group: group_ref };
+        self.spool(now, None, draft, Some((via, text)), None, fx);
     }
 
     fn pick(
@@ -150,12 +198,11 @@ impl ShardCore {
         let Some(slot) = takes else {
             return fx.mesh.push(from, MeshMessage::ShareReturn { session, delivery });
         };
-        let ShareDelivery { group, message, options, token } = delivery;
+        let ShareDelivery { group, message, options, token, spooled } = delivery;
         let mut join = Join::new(token.map(|token| Completion::Reply(ReplyTo { shard: from, token })));
         let via = Via { home: from, group };
-        if self.deliver_shared(now, slot, &mut Draft::of(&message), options, via, fx) {
-            self.wait_for_commit(&mut join);
-        }
+        let mut draft = Draft::from(&message, origin_of(spooled));
+        self.share_here(now, slot, &mut draft, options, via, &mut join, fx);
         self.finish(now, join, fx);
     }
 
@@ -167,17 +214,34 @@ impl ShardCore {
         delivery: ShareDelivery,
         fx: &mut Effects,
     ) {
-        let ShareDelivery { group, message, token, .. } = delivery;
-        if self.options.share_choice == Choice::LeastInFlight {
-            self.share_finished_here(session, group);
-        }
-        let mut join = Join::new(token.map(Completion::Passed));
-        match self.groups.resolve(group) {
-            Some(group) => self.share_out(now, group, &mut Draft::of(&message), Some(session), &mut join, fx),
-            // The group is gone; another one may have its identifier.
-            None => self.counters.drop_message(DropReason::NoSharedMember),
-        }
+        let mut join = Join::new(delivery.token.map(Completion::Passed));
+        self.share_again(now, Some(session), &delivery, &mut join, fx);
         self.finish(now, join, fx);
+    }
+
+    /// At the group's home: another member than `session` gets the message.
+    pub(super) fn share_again(
+        &mut self,
+        now: Timestamp,
+        session: Option<SessionRef>,
+        delivery: &ShareDelivery,
+        join: &mut Join,
+        fx: &mut Effects,
+    ) {
+        let ShareDelivery { group, message, spooled, .. } = delivery;
+        if let Some(session) = session
+            && self.options.share_choice == Choice::LeastInFlight
+        {
+            self.share_finished_here(session, *group);
+        }
+        let origin = origin_of(*spooled);
+        match self.groups.resolve(*group) {
+            Some(group) => self.share_out(now, group, &mut Draft::from(message, origin), session, join, fx),
+            None => {
+                self.counters.drop_message(DropReason::NoSharedMember);
+                self.share_arrived(origin, join, fx);
+            }
+        }
     }
 
     /// At the group's home: a member has one less on its hands.
@@ -187,21 +251,53 @@ impl ShardCore {
         }
     }
 
-    /// A session ended that still had this message: another member may have it.
+    /// A session ended that still had this message: another member may have it. `text` is the group's where the message
+    /// must not get lost on its way.
     pub(super) fn return_share(
         &mut self,
         now: Timestamp,
         session: SessionRef,
         via: Via,
-        item: Outgoing,
+        message: Message,
+        text: Option<Box<str>>,
         fx: &mut Effects,
     ) {
-        let no_token: Option<Token> = None;
-        let delivery =
-            ShareDelivery { group: via.group, message: item.message, options: GROUP_OPTIONS, token: no_token };
+        if let Some(text) = text
+            && self.options.shards > 1
+        {
+            return self.spool(now, None, &mut Draft::of(&message), Some((via, text)), None, fx);
+        }
+        let delivery = ShareDelivery { group: via.group, message, options: GROUP_OPTIONS, token: None, spooled: None };
         if via.home == self.me {
             return self.on_share_return(now, session, delivery, fx);
         }
         fx.mesh.push(via.home, MeshMessage::ShareReturn { session, delivery });
     }
+
+    /// A message of the spool sets out for a member of its group.
+    pub(super) fn route_to_share(
+        &mut self,
+        now: Timestamp,
+        via: Via,
+        message: Message,
+        spooled: RecordId,
+        join: &mut Join,
+        fx: &mut Effects,
+    ) {
+        let Via { home, group } = via;
+        let (options, spooled) = (GROUP_OPTIONS, Some(spooled));
+        if home == self.me {
+            let delivery = ShareDelivery { group, message, options, token: None, spooled };
+            return self.share_again(now, None, &delivery, join, fx);
+        }
+        let token = join.wait(&mut self.pending);
+        fx.mesh.push(
+            home,
+            MeshMessage::ShareAgain { delivery: ShareDelivery { group, message, options, token, spooled } },
+        );
+    }
+}
+
+fn origin_of(spooled: Option<RecordId>) -> Origin {
+    spooled.map_or(Origin::Publisher, Origin::SpoolForShare)
 }

@@ -2,6 +2,7 @@
 
 use super::message::Message;
 use super::record::StoredCopy;
+use super::session::Outgoing;
 use crate::base::{RecordId, SessionRef, Timestamp};
 use crate::mqtt::PacketId;
 use crate::routing::SubscriptionOptions;
@@ -43,6 +44,13 @@ pub enum StoredItem {
         bytes: u32,
     },
     Loaded(StoredMessage),
+}
+
+impl StoredItem {
+    pub fn left(item: RecordId, message: &Message) -> Self {
+        let bytes = message.held_bytes() + size_of::<Outgoing>();
+        Self::Left { item, bytes: u32::try_from(bytes).unwrap_or(u32::MAX) }
+    }
 }
 
 #[derive(Clone, PartialEq, Debug)]

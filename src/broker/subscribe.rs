@@ -4,9 +4,9 @@ use super::after_drain::AfterDrain;
 use super::core::ShardCore;
 use super::effects::{Effects, Event};
 use super::mesh::{MeshMessage, Token};
-use super::old_record::OldRecord;
 use super::pending::{Completion, Join, SubAckDue};
 use super::publish::has_more_levels_than;
+use super::record::Record;
 use super::retained::Replay;
 use super::session::Membership;
 use crate::base::limits::{FILTERS_PER_PACKET_MAX, SUBSCRIBES_PENDING_MAX};
@@ -46,7 +46,7 @@ impl ShardCore {
                 }
             }
         }
-        if self.options.durable && self.sessions[slot].is_durable() {
+        if self.sessions[slot].stored.is_some() {
             self.wait_for_commit(&mut join);
         }
         if let Some(Completion::SubAck(due)) = join.completion_mut(&mut self.pending) {
@@ -125,7 +125,7 @@ impl ShardCore {
             return Ok(wants_retained.then(|| self.new_replay(filter, options)));
         };
         // A shared subscription gets no retained messages when it is made. (MQTT 5.0, 4.8.2)
-        self.subscribe_shared(slot, group, filter, options, join, fx);
+        self.subscribe_shared(slot, group, filter, options, true, join, fx);
         Ok(None)
     }
 
@@ -145,7 +145,7 @@ impl ShardCore {
     }
 
     /// True: the session had no subscription of this filter; else the old one is replaced. [MQTT-3.8.4-3]
-    fn subscribe_plain(
+    pub(super) fn subscribe_plain(
         &mut self,
         slot: u32,
         filter: TopicFilter<'_>,
@@ -211,31 +211,33 @@ impl ShardCore {
             self.interest.remove(filter, from);
         }
         if let Some(token) = token {
-            fx.mesh.push(from, MeshMessage::Done { token });
+            fx.mesh.push(from, MeshMessage::Done { token, is_refused: false });
         }
     }
 
-    fn subscribe_shared(
+    #[expect(clippy::too_many_arguments, reason = "a membership, and who has to hear of it")]
+    pub(super) fn subscribe_shared(
         &mut self,
         slot: u32,
         group: &str,
         filter: TopicFilter<'_>,
         options: SubscriptionOptions,
+        online: bool,
         join: &mut Join,
         fx: &mut Effects,
     ) {
         let home = self.group_home(group, filter);
         if self.membership(slot, group, filter).is_none() {
-            let key = self.groups.key(group, filter.as_str());
-            let membership = Membership { group: group.into(), filter: filter.as_str().into(), home, key };
+            let reference = self.groups.reference_to(group, filter.as_str());
+            let membership = Membership { group: group.into(), filter: filter.as_str().into(), home, reference };
             self.sessions[slot].rare_mut().shares.push(membership);
         }
         let session = self.sessions.reference(slot);
         if home == self.me {
-            self.share_join(group, filter, session, options, true, join, fx);
+            self.share_join(group, filter, session, options, online, join, fx);
         } else if let Some(token) = join.wait(&mut self.pending) {
             let (group, filter) = (group.into(), filter.as_str().into());
-            fx.mesh.push(home, MeshMessage::ShareJoin { group, filter, session, options, online: true, token });
+            fx.mesh.push(home, MeshMessage::ShareJoin { group, filter, session, options, online, token });
         }
     }
 
@@ -246,7 +248,7 @@ impl ShardCore {
         options: SubscriptionOptions,
         fx: &mut Effects,
     ) {
-        self.record_of(slot, fx, |session| OldRecord::Subscribed { session, filter: full_text(filter), options });
+        self.record_of(slot, fx, |session| Record::Subscribed { session, filter: full_text(filter), options });
     }
 
     /// Every shard knows of the subscriptions. What was published before may still be on its way here, and would be
@@ -294,6 +296,9 @@ impl ShardCore {
                 (if existed { ReasonCode::Success } else { ReasonCode::NoSubscriptionExisted }) as u8
             })
             .collect();
+        if self.sessions[slot].stored.is_some() {
+            self.shut_gate(conn);
+        }
         let packet_id = unsubscribe.packet_id;
         // No Reason String, no User Property. [MQTT-3.11.2-1] [MQTT-3.11.2-2]
         let ack = UnsubAck { packet_id, properties: Properties::EMPTY, reasons: &reasons };
@@ -308,7 +313,7 @@ impl ShardCore {
             None => self.unsubscribe_plain(slot, filter.filter, fx),
         };
         if existed {
-            self.record_of(slot, fx, |session| OldRecord::Unsubscribed { session, filter: full_text(filter) });
+            self.record_of(slot, fx, |session| Record::Unsubscribed { session, filter: full_text(filter) });
         }
         existed
     }

@@ -1,5 +1,7 @@
 //! Shared groups homed on this shard, each the one receiver of its filter in the [`super::FilterIndex`].
 
+use std::num::NonZeroU64;
+
 use ahash::RandomState;
 use hashbrown::HashMap;
 
@@ -31,16 +33,13 @@ pub struct Left {
     pub last: bool,
 }
 
-/// A group as it is known elsewhere: the key, a hash of name and filter, tells it from a later one with its identifier.
+/// A group as it is known elsewhere, whether or not it is there: a hash of its name and filter, the same on every shard.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct GroupRef {
-    pub group: GroupId,
-    pub key: u32,
-}
+pub struct GroupRef(NonZeroU64);
 
 #[derive(Debug)]
 struct Group {
-    key: u32,
+    reference: GroupRef,
     /// Name and filter, with a separator between them that no name contains.
     text: Box<str>,
     name_len: u32,
@@ -97,9 +96,9 @@ impl SharedGroups {
         let found = self.find_hashed(hash, group, filter.as_str());
         let index = found.unwrap_or_else(|| {
             let text = [group, filter.as_str()].join("/").into_boxed_str();
-            let (name_len, key) = (group.len() as u32, hash as u32);
-            let index = self.groups.insert(Group { key, text, name_len, members: Members::new() });
-            self.by_name.insert(hash, index);
+            let (name_len, reference) = (group.len() as u32, GroupRef(hash));
+            let index = self.groups.insert(Group { reference, text, name_len, members: Members::new() });
+            self.by_name.insert(hash.get(), index);
             index
         });
         let replaced = self.groups[index].members.join(session, options, online);
@@ -115,25 +114,28 @@ impl SharedGroups {
     }
 
     pub fn reference(&self, group: GroupId) -> Option<GroupRef> {
-        self.groups.get(group.0).map(|found| GroupRef { group, key: found.key })
+        self.groups.get(group.0).map(|found| found.reference)
     }
 
-    /// The key of a group, the same on every shard with this seed.
-    pub fn key(&self, group: &str, filter: &str) -> u32 {
-        self.hash(group, filter) as u32
+    /// What any shard with this seed calls the group.
+    pub fn reference_to(&self, group: &str, filter: &str) -> GroupRef {
+        GroupRef(self.hash(group, filter))
     }
 
-    /// The group, if it is still the one that was meant.
+    /// The group, if it is there.
     pub fn resolve(&self, group: GroupRef) -> Option<GroupId> {
-        (self.reference(group.group) == Some(group)).then_some(group.group)
+        self.by_name.find(group.0.get(), |index| self.groups[index].reference == group).map(GroupId)
     }
 
-    fn find_hashed(&self, hash: u64, group: &str, filter: &str) -> Option<u32> {
-        self.by_name.find(hash, |index| self.groups[index].name_and_filter() == (group, filter))
+    fn find_hashed(&self, hash: NonZeroU64, group: &str, filter: &str) -> Option<u32> {
+        self.by_name.find(hash.get(), |index| self.groups[index].name_and_filter() == (group, filter))
     }
 
-    fn hash(&self, group: &str, filter: &str) -> u64 {
-        hash::of_pair(&self.keys, hash::of_bytes(&self.keys, group.as_bytes()) as u32, filter.as_bytes())
+    fn hash(&self, group: &str, filter: &str) -> NonZeroU64 {
+        let group = hash::of_bytes(&self.keys, group.as_bytes()) as u32;
+        let hash = hash::of_pair(&self.keys, group, filter.as_bytes());
+        // One bit less, for which an optional reference is no longer than one.
+        NonZeroU64::MIN | hash
     }
 
     pub fn leave(&mut self, group: GroupId, session: SessionRef) -> Left {
@@ -146,7 +148,7 @@ impl SharedGroups {
         self.forget_membership(group, session);
         if last && let Some(gone) = self.groups.remove(group.0) {
             let (name, filter) = gone.name_and_filter();
-            self.by_name.remove(self.hash(name, filter), group.0);
+            self.by_name.remove(self.hash(name, filter).get(), group.0);
         }
         Left { existed: true, last }
     }

@@ -297,7 +297,7 @@ impl RunningStore {
 /// What a store remembers, in the place of what a broker without one makes up.
 fn with_store(options: Options, opened: Option<&Opened>) -> Options {
     match opened {
-        Some(opened) => Options { seed: opened.seed, ..options },
+        Some(opened) => Options { seed: opened.seed, next_record: opened.next_number, ..options },
         None => options,
     }
 }

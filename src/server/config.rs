@@ -204,6 +204,7 @@ impl Config {
             shards: defaults.shards,
             seed: defaults.seed,
             secret: defaults.secret,
+            next_record: defaults.next_record,
             durable: self.is_durable(),
         }
     }

@@ -21,7 +21,7 @@ impl Shard {
         }
         for _ in 0..RETAINED_PER_TURN {
             let Some(message) = image.retained.pop() else { break };
-            self.core.restore_retained(message, &mut self.effects);
+            self.core.restore_retained(&message);
         }
         if image.sessions.is_empty() && image.retained.is_empty() {
             self.stage.end_restoring();

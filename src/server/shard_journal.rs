@@ -30,8 +30,8 @@ impl Shard {
         if let Some(is_writable) = is_writable {
             self.core.handle(now, Input::Store { is_writable }, &mut self.effects);
         }
-        if let Some(records) = committed {
-            self.core.handle(now, Input::Committed { records }, &mut self.effects);
+        if let Some(number) = committed {
+            self.core.handle(now, Input::Committed { number }, &mut self.effects);
         }
     }
 
@@ -41,7 +41,7 @@ impl Shard {
         match told {
             Told::Settled { sequence, last_number } => {
                 store.hear_settled(sequence, last_number);
-                self.core.handle(now, Input::Settled { last_number }, &mut self.effects);
+                self.core.handle(now, Input::Settled { number: last_number }, &mut self.effects);
             }
             Told::Fetched { session, last, messages } => {
                 self.core.handle(now, Input::Fetched { session, last, messages }, &mut self.effects);

@@ -13,7 +13,6 @@ pub(super) struct ShardStore {
     pub(super) handle: StoreHandle,
     /// The number of the last record that was made.
     recorded: u64,
-    first: u64,
     /// What the core was told to be durable, and what the settled store has.
     committed: u64,
     settled: u64,
@@ -33,7 +32,6 @@ impl ShardStore {
             journal,
             handle,
             recorded: before,
-            first: before,
             committed: before,
             settled: before,
             is_writable: true,
@@ -64,11 +62,10 @@ impl ShardStore {
         }
     }
 
-    pub(super) fn record(&mut self, records: &mut Vec<crate::broker::OldRecord>) {
+    pub(super) fn record(&mut self, records: &mut Vec<Record>) {
         if !records.is_empty() {
             self.recorded += records.len() as u64;
-            let mut records: Vec<_> = records.drain(..).map(shim).collect();
-            self.journal.record(&mut records);
+            self.journal.record(records);
         }
     }
 
@@ -84,7 +81,7 @@ impl ShardStore {
         let committed = self.journal.committed();
         let is_news = committed > self.committed;
         self.committed = committed;
-        is_news.then_some(committed - self.first)
+        is_news.then_some(committed)
     }
 
     /// The settled store has all of the segment, whose last record this was.
@@ -123,12 +120,5 @@ impl ShardStore {
             None => info!("the store is written again"),
         }
         Some(self.is_writable)
-    }
-}
-
-fn shim(record: crate::broker::OldRecord) -> Record {
-    match record {
-        crate::broker::OldRecord::Queued { message, .. } => Record::Message { message },
-        _ => Record::Arrived { spooled: crate::base::RecordId::new(1, crate::base::ShardId::new(0)).expect("one") },
     }
 }

@@ -19,7 +19,9 @@
 //! | - | `ack_later` | waiting |
 //! | - | `ack_now`, others before it | ready |
 //! | waiting | `ack_ready` | ready |
+//! | waiting | `ack_never` | withheld |
 //! | ready, first in line | `next_ack` | - (sent) |
+//! | withheld, first in line | `next_ack` | - |
 //! | waiting, PUBREC | `connection_lost` | unsettled |
 //! | ready, or PUBACK | `connection_lost` | - (the client sends its PUBLISH again) |
 //! | unsettled | `ack_ready` | - |
@@ -101,6 +103,8 @@ enum Answer {
     Ready {
         reason: u8,
     },
+    /// The client is told nothing, and has to send again.
+    Withheld,
 }
 
 /// A PUBREC whose connection was lost before its `ack_ready`.
@@ -183,14 +187,42 @@ impl Inbound {
         }
     }
 
+    /// What the acknowledgement waited for will not come: it is never sent. A QoS 2 identifier is unknown again.
+    pub fn ack_never(&mut self, ticket: AckTicket) {
+        let next_ticket = self.next_ticket;
+        let Some(open) = &mut self.open else { return };
+        let first_ticket = next_ticket - open.acks.len() as u64;
+        let offset = ticket.0.checked_sub(first_ticket).and_then(|offset| usize::try_from(offset).ok());
+        if let Some(pending) = offset.and_then(|offset| open.acks.get_mut(offset)) {
+            pending.answer = Answer::Withheld;
+            let (kind, id) = (pending.kind, pending.id);
+            open.forget_refused(kind, id, REFUSAL_MIN);
+        } else if let Ok(index) = open.unsettled.binary_search_by_key(&ticket, |unsettled| unsettled.ticket) {
+            let Unsettled { id, repeated, .. } = open.unsettled.remove(index);
+            open.forget(id);
+            if let Some(repeated) = repeated {
+                self.ack_never(repeated);
+            }
+        }
+    }
+
     /// The next acknowledgement to send, in the order of the PUBLISHes; none when the first in line is not ready. Call
     /// it until then.
     pub fn next_ack(&mut self) -> Option<ReadyAck> {
         let open = self.open.as_deref_mut()?;
-        let &Pending { id, kind, answer: Answer::Ready { reason } } = open.acks.front()? else { return None };
-        open.acks.pop_front();
-        open.pub_acks -= usize::from(kind == AckKind::PubAck);
-        Some(ReadyAck { kind, id, reason })
+        loop {
+            let &Pending { id, kind, answer } = open.acks.front()?;
+            let reason = match answer {
+                Answer::Ready { reason } => Some(reason),
+                Answer::Withheld => None,
+                Answer::Waiting | Answer::WaitingForUnsettled => return None,
+            };
+            open.acks.pop_front();
+            open.pub_acks -= usize::from(kind == AckKind::PubAck);
+            if let Some(reason) = reason {
+                return Some(ReadyAck { kind, id, reason });
+            }
+        }
     }
 
     /// Acknowledgements in line.
@@ -226,6 +258,17 @@ impl Inbound {
     /// A Clean Start: nothing was ever received. Tickets given out before stay void. [MQTT-3.1.2-4]
     pub fn clear(&mut self) {
         self.open = None;
+    }
+
+    /// What a stored session remembered: identifiers received on an earlier connection.
+    pub fn restore(received: &[PacketId]) -> Self {
+        let mut inbound = Self::default();
+        if !received.is_empty() {
+            let open = inbound.open.get_or_insert_default();
+            received.iter().for_each(|&id| _ = open.received.insert(id));
+            open.carried = open.received.len();
+        }
+        inbound
     }
 
     /// The QoS 2 identifiers that a stored session must remember.
@@ -302,6 +345,37 @@ mod tests {
 
     fn sent(inbound: &mut Inbound) -> Vec<(AckKind, u16, u8)> {
         std::iter::from_fn(|| inbound.next_ack()).map(|ack| (ack.kind, ack.id.get(), ack.reason)).collect()
+    }
+
+    #[test]
+    fn what_is_never_acknowledged_holds_up_nobody_and_may_come_again() {
+        let mut inbound = Inbound::default();
+        let first = inbound.ack_later(PubAck, id(1));
+        inbound.receive_exactly_once(id(2));
+        let second = inbound.ack_later(PubRec, id(2));
+        let third = inbound.ack_later(PubAck, id(3));
+        inbound.ack_ready(third, OK);
+        inbound.ack_never(second);
+        assert_eq!(sent(&mut inbound), []);
+        inbound.ack_never(first);
+        assert_eq!(sent(&mut inbound), [(PubAck, 3, OK)]);
+        assert_eq!((inbound.acks_pending(), inbound.unacknowledged()), (0, 0));
+        assert_eq!(inbound.receive_exactly_once(id(2)), Received::New);
+        // The connection is lost before, and the client has repeated its PUBLISH.
+        let ticket = inbound.ack_later(PubRec, id(2));
+        inbound.connection_lost();
+        assert_eq!(inbound.receive_exactly_once(id(2)), Received::DuplicatePending);
+        inbound.ack_never(ticket);
+        assert_eq!(sent(&mut inbound), []);
+        assert_eq!((inbound.acks_pending(), inbound.receive_exactly_once(id(2))), (0, Received::New));
+    }
+
+    #[test]
+    fn what_was_received_before_a_restart_is_a_duplicate_and_counts_for_nothing() {
+        let mut inbound = Inbound::restore(&[id(5), id(9)]);
+        assert_eq!((inbound.receive_exactly_once(id(9)), inbound.unacknowledged()), (Received::Duplicate, 0));
+        assert_eq!(inbound.received().count(), 2);
+        assert!(inbound.release(id(5)) && inbound.release(id(9)));
     }
 
     // [MQTT-4.3.3-10] [MQTT-4.3.3-11] [MQTT-4.3.3-12]

@@ -36,5 +36,5 @@ pub use keep_alive::KeepAlive;
 pub use outbound::{Outbound, OutboundPhase, Resend, SendQos, UnexpectedAck};
 pub use packet_ids::{PacketId, PacketIdSet};
 pub use phase::{Admission, ClientPacket, Phase, Unexpected};
-pub use queue::{FullPolicy, Pushed, Queue, QueueBounds, QueueItem};
+pub use queue::{Dropped, FullPolicy, Left, Pushed, Queue, QueueBounds, QueueItem};
 pub use will::{WillState, WillStep};

@@ -145,6 +145,28 @@ impl<M> Outbound<M> {
         Some(id)
     }
 
+    /// What was in flight when its state was stored: messages in their order, and identifiers to release in the order of
+    /// their PUBRECs. All is to be sent again.
+    pub fn restore(messages: Vec<(PacketId, SendQos, M)>, releases: &[PacketId]) -> Self {
+        let in_use = messages.iter().map(|(id, ..)| id.get()).chain(releases.iter().map(|id| id.get()));
+        let mut in_use: Vec<u16> = in_use.collect();
+        in_use.sort_unstable();
+        let Some((head, last)) = ends_of_span(&in_use) else { return Self::default() };
+        let end = PacketId::new(last).and_then(|last| last.checked_add(1)).unwrap_or(PacketId::MIN);
+        let mut ring = Ring::new(head);
+        ring.make_room(head, end.get());
+        let in_flight = in_use.len() as u16;
+        for (id, delivery, message) in messages {
+            *ring.slot(id.get()) = Slot::Publish { message, delivery, sent: false };
+        }
+        for &id in releases {
+            *ring.slot(id.get()) = Slot::Release { sent: false, order: ring.received };
+            ring.received += 1;
+            ring.releases.push_back(id.get());
+        }
+        Self { ring: Some(Box::new(ring)), next_id: end, in_flight, sent: 0 }
+    }
+
     /// PUBACK, whatever its Reason Code: the message is delivered. [MQTT-4.3.2-3] [MQTT-4.4.0-2]
     pub fn puback(&mut self, id: PacketId) -> Result<M, UnexpectedAck> {
         self.finish_publish(id, SendQos::AtLeastOnce)
@@ -331,6 +353,16 @@ impl<M> Outbound<M> {
             ring.head = ring.head.wrapping_add(1);
         }
     }
+}
+
+/// Identifiers are given out in a circle: the first and the last of some, which are sorted, by the largest gap between
+/// two.
+fn ends_of_span(sorted: &[u16]) -> Option<(u16, u16)> {
+    let (&first, &last) = (sorted.first()?, sorted.last()?);
+    let around = (first.wrapping_sub(last), first, last);
+    let gaps = sorted.windows(2).map(|pair| (pair[1] - pair[0], pair[1], pair[0]));
+    let (_, first, last) = gaps.fold(around, |widest, gap| if gap.0 > widest.0 { gap } else { widest });
+    Some((first, last))
 }
 
 const fn span_max(window: u16) -> usize {

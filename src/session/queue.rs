@@ -9,13 +9,16 @@
 //!
 //! LastValue, full or not, puts a message in the place of the one with the same topic. A message larger than the whole
 //! queue is dropped under every policy, and leaves the others alone.
+//!
+//! Messages that a store has can leave memory: of each only its name and size stay, between those that were loaded again,
+//! in front, and those that came since.
 
 use std::collections::VecDeque;
 use std::mem;
 
 use hashbrown::HashTable;
 
-use crate::base::DropReason;
+use crate::base::{DropReason, RecordId};
 
 /// A queue with room for this many times its messages gives memory back.
 const SPARE_FACTOR: usize = 4;
@@ -30,6 +33,21 @@ pub trait QueueItem {
 
     /// Whether it is of the same topic.
     fn same_key(&self, other: &Self) -> bool;
+}
+
+/// A message that waits in the store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Left {
+    pub item: RecordId,
+    /// What it counts against the bound in bytes.
+    pub bytes: u32,
+}
+
+/// A message that the queue lets go.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Dropped<M> {
+    Here(M),
+    InStore(Left),
 }
 
 /// What to do with a message for which there is no room.
@@ -67,12 +85,23 @@ pub struct Queue<M>(Option<Box<Waiting<M>>>);
 
 #[derive(Debug)]
 struct Waiting<M> {
+    /// Before `items`.
+    away: Option<Box<Away<M>>>,
     items: VecDeque<M>,
+    /// Of all that waits.
     bytes: u64,
     /// The place of the first item, counted since the beginning, and wrapping.
     first: u32,
     /// The place of the newest item of each topic. Only while the policy is LastValue.
     by_key: Option<HashTable<u32>>,
+}
+
+/// What is, or was, in the store alone. One of the two at least is not empty.
+#[derive(Debug)]
+struct Away<M> {
+    loaded: VecDeque<M>,
+    /// Behind what was loaded.
+    left: VecDeque<Left>,
 }
 
 impl<M> Default for Queue<M> {
@@ -83,7 +112,7 @@ impl<M> Default for Queue<M> {
 
 impl<M: QueueItem> Queue<M> {
     /// Each message that is dropped, be it `item` or one that waits, goes to `on_drop`.
-    pub fn push(&mut self, item: M, bounds: &QueueBounds, mut on_drop: impl FnMut(M, DropReason)) -> Pushed {
+    pub fn push(&mut self, item: M, bounds: &QueueBounds, mut on_drop: impl FnMut(Dropped<M>, DropReason)) -> Pushed {
         let bytes = item.bytes() as u64;
         if bytes > bounds.bytes_max || bounds.messages_max == 0 {
             return refuse(item, bounds.policy, on_drop);
@@ -103,17 +132,22 @@ impl<M: QueueItem> Queue<M> {
         Pushed::Queued
     }
 
+    /// None also where the first message is to be loaded first.
     pub fn pop(&mut self) -> Option<M> {
         self.0.as_deref_mut()?.pop()
     }
 
     /// The message that `pop` would yield.
     pub fn front(&self) -> Option<&M> {
-        self.0.as_ref()?.items.front()
+        let waiting = self.0.as_ref()?;
+        match &waiting.away {
+            Some(away) => away.loaded.front(),
+            None => waiting.items.front(),
+        }
     }
 
     pub fn len(&self) -> usize {
-        self.0.as_ref().map_or(0, |waiting| waiting.items.len())
+        self.0.as_ref().map_or(0, |waiting| waiting.len())
     }
 
     pub fn is_empty(&self) -> bool {
@@ -124,20 +158,106 @@ impl<M: QueueItem> Queue<M> {
         self.0.as_ref().map_or(0, |waiting| waiting.bytes)
     }
 
-    /// What waits, in order.
+    /// What waits in memory, in order.
     pub fn iter(&self) -> impl Iterator<Item = &M> {
-        self.0.iter().flat_map(|waiting| waiting.items.iter())
+        self.0
+            .iter()
+            .flat_map(|waiting| waiting.away.iter().flat_map(|away| away.loaded.iter()).chain(waiting.items.iter()))
+    }
+
+    /// What waits in the store, in order.
+    pub fn left(&self) -> impl Iterator<Item = &Left> {
+        self.0.iter().flat_map(|waiting| waiting.away.iter().flat_map(|away| away.left.iter()))
     }
 
     /// Everything that waits, in order. The queue is empty afterwards.
-    pub fn drain(&mut self) -> impl Iterator<Item = M> + use<M> {
-        self.0.take().into_iter().flat_map(|waiting| waiting.items)
+    pub fn drain(&mut self) -> impl Iterator<Item = Dropped<M>> + use<M> {
+        self.0.take().into_iter().flat_map(|waiting| {
+            let Waiting { away, items, .. } = *waiting;
+            let away = away.into_iter().flat_map(|away| {
+                let Away { loaded, left } = *away;
+                loaded.into_iter().map(Dropped::Here).chain(left.into_iter().map(Dropped::InStore))
+            });
+            away.chain(items.into_iter().map(Dropped::Here))
+        })
+    }
+
+    /// Messages leave memory, from the first on, as long as `leave` says under which name the store has them. False: some
+    /// are still here.
+    pub fn leave(&mut self, leave: impl Fn(&M) -> Option<Left>) -> bool {
+        let Some(waiting) = &mut self.0 else { return true };
+        waiting.leave(leave);
+        let all_left = waiting.items.is_empty() && waiting.away.iter().all(|away| away.loaded.is_empty());
+        if waiting.len() == 0 {
+            self.0 = None;
+        }
+        all_left
+    }
+
+    /// A message of the store goes behind all others; before any that is pushed.
+    pub fn push_left(&mut self, left: Left) {
+        let waiting = self.0.get_or_insert_with(Box::default);
+        debug_assert!(waiting.items.is_empty(), "it would stand before what came earlier");
+        waiting.bytes += u64::from(left.bytes);
+        waiting.away_mut().left.push_back(left);
+    }
+
+    /// A message goes behind all others, whatever the bounds: it was let in before.
+    pub fn push_loaded(&mut self, item: M) {
+        let waiting = self.0.get_or_insert_with(Box::default);
+        waiting.bytes += item.bytes() as u64;
+        waiting.items.push_back(item);
+    }
+
+    /// What is to be loaded next: the first and the last of so many messages and bytes at most, and one at least. None
+    /// while `loaded_min` messages are still here before them.
+    pub fn to_load(&self, loaded_min: usize, messages_max: usize, bytes_max: u64) -> Option<(RecordId, RecordId)> {
+        let away = self.0.as_ref()?.away.as_ref()?;
+        let first = away.left.front()?;
+        if away.loaded.len() >= loaded_min {
+            return None;
+        }
+        let (mut last, mut bytes) = (first, u64::from(first.bytes));
+        for left in away.left.iter().take(messages_max).skip(1) {
+            bytes += u64::from(left.bytes);
+            if bytes > bytes_max {
+                break;
+            }
+            last = left;
+        }
+        Some((first.item, last.item))
+    }
+
+    /// The store's answer: everything up to `last` that it has, in order. What it has not is gone, and goes to `on_gone`.
+    pub fn load(
+        &mut self,
+        last: RecordId,
+        messages: impl IntoIterator<Item = (RecordId, M)>,
+        mut on_load: impl FnMut(Left, &M),
+        mut on_gone: impl FnMut(Left),
+    ) {
+        let Some(waiting) = &mut self.0 else { return };
+        let Waiting { away: Some(away), bytes: held, .. } = &mut **waiting else { return };
+        let mut messages = messages.into_iter().peekable();
+        while let Some(left) = away.left.pop_front_if(|left| left.item <= last) {
+            *held -= u64::from(left.bytes);
+            while messages.next_if(|(item, _)| *item < left.item).is_some() {}
+            match messages.next_if(|(item, _)| *item == left.item) {
+                Some((_, message)) => {
+                    *held += message.bytes() as u64;
+                    on_load(left, &message);
+                    away.loaded.push_back(message);
+                }
+                None => on_gone(left),
+            }
+        }
+        waiting.forget_away();
     }
 
     /// Gives back memory that what waits does not need.
     pub fn shrink(&mut self) {
         let Some(waiting) = &mut self.0 else { return };
-        if waiting.items.is_empty() {
+        if waiting.len() == 0 {
             self.0 = None;
             return;
         }
@@ -149,34 +269,95 @@ impl<M: QueueItem> Queue<M> {
     }
 }
 
-fn refuse<M>(item: M, policy: FullPolicy, mut on_drop: impl FnMut(M, DropReason)) -> Pushed {
+fn refuse<M>(item: M, policy: FullPolicy, mut on_drop: impl FnMut(Dropped<M>, DropReason)) -> Pushed {
     if policy == FullPolicy::Disconnect {
-        on_drop(item, DropReason::QueueFullDisconnect);
+        on_drop(Dropped::Here(item), DropReason::QueueFullDisconnect);
         return Pushed::Disconnect;
     }
-    on_drop(item, DropReason::QueueFullNewest);
+    on_drop(Dropped::Here(item), DropReason::QueueFullNewest);
     Pushed::Refused
 }
 
 impl<M> Default for Waiting<M> {
     fn default() -> Self {
-        Self { items: VecDeque::new(), bytes: 0, first: 0, by_key: None }
+        Self { away: None, items: VecDeque::new(), bytes: 0, first: 0, by_key: None }
     }
 }
 
 impl<M: QueueItem> Waiting<M> {
     fn has_room(&self, bytes: u64, bounds: &QueueBounds) -> bool {
-        self.items.len() < bounds.messages_max as usize && self.bytes + bytes <= bounds.bytes_max
+        self.len() < bounds.messages_max as usize && self.bytes + bytes <= bounds.bytes_max
     }
 
-    fn drop_oldest(&mut self, bytes: u64, bounds: &QueueBounds, on_drop: &mut impl FnMut(M, DropReason)) {
+    fn drop_oldest(&mut self, bytes: u64, bounds: &QueueBounds, on_drop: &mut impl FnMut(Dropped<M>, DropReason)) {
         while !self.has_room(bytes, bounds) {
-            let Some(oldest) = self.pop() else { return };
+            let Some(oldest) = self.drop_first() else { return };
             on_drop(oldest, DropReason::QueueFullOldest);
         }
     }
 
+    fn len(&self) -> usize {
+        self.items.len() + self.away.as_ref().map_or(0, |away| away.loaded.len() + away.left.len())
+    }
+
+    fn away_mut(&mut self) -> &mut Away<M> {
+        self.away.get_or_insert_with(|| Box::new(Away { loaded: VecDeque::new(), left: VecDeque::new() }))
+    }
+
+    fn forget_away(&mut self) {
+        self.away.take_if(|away| away.loaded.is_empty() && away.left.is_empty());
+    }
+
+    fn leave(&mut self, leave: impl Fn(&M) -> Option<Left>) {
+        while let Some(away) = &mut self.away
+            && let Some(last) = away.loaded.back()
+        {
+            let Some(left) = leave(last) else { return };
+            self.bytes -= last.bytes() as u64;
+            self.bytes += u64::from(left.bytes);
+            away.loaded.pop_back();
+            away.left.push_front(left);
+        }
+        self.by_key = None;
+        while let Some(first) = self.items.front()
+            && let Some(left) = leave(first)
+        {
+            self.bytes -= first.bytes() as u64;
+            self.bytes += u64::from(left.bytes);
+            self.items.pop_front();
+            self.away_mut().left.push_back(left);
+        }
+        if self.items.is_empty() {
+            self.items = VecDeque::new();
+        }
+        if let Some(away) = &mut self.away {
+            away.loaded.shrink_to_fit();
+        }
+    }
+
+    fn drop_first(&mut self) -> Option<Dropped<M>> {
+        if let Some(away) = &mut self.away
+            && away.loaded.is_empty()
+            && let Some(left) = away.left.pop_front()
+        {
+            self.bytes -= u64::from(left.bytes);
+            self.forget_away();
+            return Some(Dropped::InStore(left));
+        }
+        self.pop().map(Dropped::Here)
+    }
+
     fn pop(&mut self) -> Option<M> {
+        if let Some(away) = &mut self.away {
+            let item = away.loaded.pop_front()?;
+            self.bytes -= item.bytes() as u64;
+            self.forget_away();
+            return Some(item);
+        }
+        self.pop_item()
+    }
+
+    fn pop_item(&mut self) -> Option<M> {
         let item = self.items.pop_front()?;
         self.bytes -= item.bytes() as u64;
         if let Some(by_key) = &mut self.by_key
@@ -188,7 +369,12 @@ impl<M: QueueItem> Waiting<M> {
         Some(item)
     }
 
-    fn push_last_value(&mut self, item: M, bounds: &QueueBounds, mut on_drop: impl FnMut(M, DropReason)) -> Pushed {
+    fn push_last_value(
+        &mut self,
+        item: M,
+        bounds: &QueueBounds,
+        mut on_drop: impl FnMut(Dropped<M>, DropReason),
+    ) -> Pushed {
         let bytes = item.bytes() as u64;
         let hash = item.key_hash();
         if self.by_key.is_none() {
@@ -198,7 +384,7 @@ impl<M: QueueItem> Waiting<M> {
             self.bytes += bytes;
             let older = mem::replace(&mut self.items[place.wrapping_sub(self.first) as usize], item);
             self.bytes -= older.bytes() as u64;
-            on_drop(older, DropReason::LastValueReplaced);
+            on_drop(Dropped::Here(older), DropReason::LastValueReplaced);
             self.drop_oldest_but(place, bounds, &mut on_drop);
             return Pushed::Replaced;
         }
@@ -239,13 +425,18 @@ impl<M: QueueItem> Waiting<M> {
     }
 
     /// The item at `place` has grown: others make room for it, also the one behind it when it is the oldest itself.
-    fn drop_oldest_but(&mut self, mut place: u32, bounds: &QueueBounds, on_drop: &mut impl FnMut(M, DropReason)) {
-        while self.bytes > bounds.bytes_max || self.items.len() > bounds.messages_max as usize {
-            if place == self.first {
+    fn drop_oldest_but(
+        &mut self,
+        mut place: u32,
+        bounds: &QueueBounds,
+        on_drop: &mut impl FnMut(Dropped<M>, DropReason),
+    ) {
+        while self.bytes > bounds.bytes_max || self.len() > bounds.messages_max as usize {
+            if self.away.is_none() && place == self.first {
                 self.swap_first_two();
                 place = place.wrapping_add(1);
             }
-            let Some(oldest) = self.pop() else { return };
+            let Some(oldest) = self.drop_first() else { return };
             on_drop(oldest, DropReason::QueueFullOldest);
         }
     }
@@ -272,6 +463,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::base::ShardId;
 
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     struct Message {
@@ -305,8 +497,21 @@ mod tests {
 
     fn push(queue: &mut Queue<Message>, item: Message, bounds: &QueueBounds) -> (Pushed, Vec<(u32, DropReason)>) {
         let mut dropped = Vec::new();
-        let pushed = queue.push(item, bounds, |item, reason| dropped.push((item.number, reason)));
+        let pushed = queue.push(item, bounds, |item, reason| dropped.push((number(&item), reason)));
         (pushed, dropped)
+    }
+
+    /// What is in the store is named by its number.
+    fn number(item: &Dropped<Message>) -> u32 {
+        match item {
+            Dropped::Here(message) => message.number,
+            Dropped::InStore(left) => left.item.number() as u32,
+        }
+    }
+
+    fn left(message: &Message) -> Left {
+        let item = RecordId::new(message.number.into(), ShardId::new(0)).unwrap();
+        Left { item, bytes: message.bytes as u32 }
     }
 
     fn numbers(queue: &Queue<Message>) -> Vec<u32> {
@@ -392,6 +597,51 @@ mod tests {
         assert_eq!(push(&mut queue, message(4, 6, 20), &bounds).0, Pushed::Replaced);
         assert_eq!(push(&mut queue, message(5, 0, 1), &bounds).0, Pushed::Replaced);
         assert_eq!(numbers(&queue), [5, 4]);
+    }
+
+    #[test]
+    fn what_left_stays_in_its_place_and_comes_back_page_by_page() {
+        let bounds = bounds(10, 1_000, FullPolicy::DropOldest);
+        let mut queue = Queue::default();
+        (1..=6).for_each(|number| _ = push(&mut queue, message(number, 0, 10), &bounds));
+        assert!(!queue.leave(|message| (message.number < 6).then(|| left(message))));
+        push(&mut queue, message(7, 0, 10), &bounds);
+        assert_eq!((queue.len(), queue.bytes(), numbers(&queue)), (7, 70, vec![6, 7]));
+        assert!(queue.front().is_none() && queue.pop().is_none(), "the first is to be loaded first");
+        let item = |number: u32| left(&message(number, 0, 10)).item;
+        assert_eq!(queue.to_load(2, 2, 1_000), Some((item(1), item(2))));
+        assert_eq!(queue.to_load(2, 100, 30), Some((item(1), item(3))));
+        assert_eq!(queue.to_load(2, 100, 1), Some((item(1), item(1))), "one at least");
+        // The store has lost the second.
+        let mut gone = Vec::new();
+        let page = [1, 3].map(|number| (item(number), message(number, 0, 10)));
+        queue.load(item(3), page, |left, message| assert_eq!(left.item, item(message.number)), |left| gone.push(left));
+        assert_eq!(gone, [left(&message(2, 0, 10))]);
+        assert_eq!((queue.to_load(2, 2, 1_000), queue.len(), queue.bytes()), (None, 6, 60));
+        assert_eq!(queue.pop().map(|message| message.number), Some(1));
+        // Back to where they were, before those that never came.
+        assert!(queue.leave(|message| Some(left(message))));
+        assert_eq!(queue.left().map(|left| left.item.number()).collect::<Vec<_>>(), [3, 4, 5, 6, 7]);
+        let page = (3..=7).map(|number| (item(number), message(number, 0, 10)));
+        queue.load(item(7), page, |_, _| {}, |left| panic!("{left:?}"));
+        push(&mut queue, message(8, 0, 10), &bounds);
+        assert_eq!(queue.drain().map(|item| number(&item)).collect::<Vec<_>>(), [3, 4, 5, 6, 7, 8]);
+    }
+
+    #[test]
+    fn a_full_queue_drops_what_is_in_the_store_without_loading_it() {
+        let bounds = bounds(3, 1_000, FullPolicy::DropOldest);
+        let mut queue = Queue::default();
+        (1..=3).for_each(|number| queue.push_left(left(&message(number, 0, 10))));
+        let dropped = |number| (Pushed::Queued, vec![(number, DropReason::QueueFullOldest)]);
+        assert_eq!(push(&mut queue, message(4, 0, 10), &bounds), dropped(1));
+        // A page that was asked for before brings what is not wanted any more.
+        let page = (1..=2).map(|number| (left(&message(number, 0, 10)).item, message(number, 0, 10)));
+        queue.load(left(&message(2, 0, 10)).item, page, |_, _| {}, |left| panic!("{left:?}"));
+        assert_eq!(push(&mut queue, message(5, 0, 10), &bounds), dropped(2));
+        assert_eq!(push(&mut queue, message(6, 0, 10), &bounds), dropped(3));
+        assert_eq!(push(&mut queue, message(7, 0, 10), &bounds), dropped(4));
+        assert_eq!((numbers(&queue), queue.bytes()), (vec![5, 6, 7], 30));
     }
 
     #[test]
@@ -485,7 +735,11 @@ mod tests {
                     }
                     Op::Policy(policy) => bounds.policy = policy,
                     Op::Shrink => queue.shrink(),
-                    Op::Drain => prop_assert_eq!(queue.drain().collect::<Vec<_>>(), mem::take(&mut model)),
+                    Op::Drain => {
+                        let drained: Vec<_> = queue.drain().collect();
+                        let model: Vec<_> = mem::take(&mut model).into_iter().map(Dropped::Here).collect();
+                        prop_assert_eq!(drained, model);
+                    },
                 }
                 prop_assert_eq!(queue.iter().copied().collect::<Vec<_>>(), model.clone());
                 prop_assert!(queue.len() <= bounds.messages_max as usize && queue.bytes() <= bounds.bytes_max);

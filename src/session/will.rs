@@ -3,6 +3,7 @@
 //! | state | event | state | the caller |
 //! |---|---|---|---|
 //! | any | `arm` | Armed | |
+//! | Absent | `restore` | Delayed | sets a timer |
 //! | Armed | `on_disconnect(normal)` | Absent | discards it [MQTT-3.14.4-3] |
 //! | Armed | `on_disconnect(not normal)` | Armed | |
 //! | Armed | `on_connection_lost`, no delay or no session to come back to | Absent | publishes it [MQTT-3.1.2-8] |
@@ -54,6 +55,11 @@ impl<W> WillState<W> {
     pub fn arm(&mut self, message: W, delay_secs: u32) {
         let phase = WillPhase::Armed { delay: Millis::from_secs(delay_secs) };
         self.0 = Some(Box::new(Will { message, phase }));
+    }
+
+    /// The Will of a stored session whose connection is gone. Call `on_timer` at `until`.
+    pub fn restore(&mut self, message: W, until: Timestamp) {
+        self.0 = Some(Box::new(Will { message, phase: WillPhase::Delayed { until } }));
     }
 
     pub fn is_absent(&self) -> bool {

@@ -133,13 +133,18 @@ fn dump_segments(
             let batches = match Segment::open(&bytes) {
                 Ok((_, batches)) => batches,
                 Err(error) => {
-                    line(format!(r#"{{"segment":{sequence},"shard":{},"damaged":{}}}"#, shard.index(), json(error.what)));
+                    line(format!(
+                        r#"{{"segment":{sequence},"shard":{},"damaged":{}}}"#,
+                        shard.index(),
+                        json(error.what)
+                    ));
                     continue;
                 }
             };
             let records = batches.flatten().flat_map(|batch| batch.records());
             for record in records {
-                let what = record.decode(&settled.hasher).map_or_else(|error| error.what.into(), |what| format!("{what:?}"));
+                let what =
+                    record.decode(&settled.hasher).map_or_else(|error| error.what.into(), |what| format!("{what:?}"));
                 let (id, offset) = (record.id.get(), record.offset);
                 line(format!(r#"{{"record":{id},"segment":{sequence},"offset":{offset},"what":{}}}"#, json(&what)));
             }

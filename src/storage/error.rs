@@ -7,18 +7,41 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub enum StoreError {
     /// Another process has the directory.
-    Locked { directory: PathBuf, pid: Option<u32> },
+    Locked {
+        directory: PathBuf,
+        pid: Option<u32>,
+    },
     /// A store of another version.
-    Format { path: PathBuf, found: u64, known: u64 },
+    Format {
+        path: PathBuf,
+        found: u64,
+        known: u64,
+    },
     /// A copy goes only where nothing is.
-    NotEmpty { directory: PathBuf },
+    NotEmpty {
+        directory: PathBuf,
+    },
     /// What was written is not what is there.
-    Damaged { path: PathBuf, offset: u64, what: String },
+    Damaged {
+        path: PathBuf,
+        offset: u64,
+        what: String,
+    },
     /// The settled store's own trouble.
-    Settled { path: PathBuf, error: Box<redb::Error> },
+    Settled {
+        path: PathBuf,
+        error: Box<redb::Error>,
+    },
     /// A row of the settled store is not what it should be.
-    Row { path: PathBuf, what: String },
-    Io { what: &'static str, path: PathBuf, error: io::Error },
+    Row {
+        path: PathBuf,
+        what: String,
+    },
+    Io {
+        what: &'static str,
+        path: PathBuf,
+        error: io::Error,
+    },
     /// A thread of the store is not there any more.
     Stopped,
 }

@@ -151,7 +151,8 @@ fn check_segment(
     }
     if let Some(torn) = batches.torn() {
         let bytes = bytes.len() as u64 - torn.offset;
-        findings.say(&format!("{name}: the last commit did not come to its end, {bytes} bytes from {} on", torn.offset))?;
+        findings
+            .say(&format!("{name}: the last commit did not come to its end, {bytes} bytes from {} on", torn.offset))?;
     }
     match findings.count == before {
         true => findings.say(&format!("{name}: sound, {records} records")),

@@ -6,9 +6,7 @@ use redb::{Key, Range, ReadTransaction, ReadableDatabase, ReadableTable, Readabl
 
 use super::rows::{Body, ItemRow, SessionRow, read_options_row};
 use super::settled::Settled;
-use super::tables::{
-    ITEMS, MESSAGES, Outcome, RECEIVED, RELEASES, RETAINED, SESSIONS, SUBSCRIPTIONS, Trouble,
-};
+use super::tables::{ITEMS, MESSAGES, Outcome, RECEIVED, RELEASES, RETAINED, SESSIONS, SUBSCRIPTIONS, Trouble};
 use crate::base::RecordId;
 use crate::broker::{Fetch, Message, StoredItem, StoredMessage, StoredSession};
 use crate::mqtt::PacketId;
@@ -119,23 +117,43 @@ impl<'a> Loading<'a> {
             will,
         };
         let Self { subscriptions, items, releases, received, messages, hasher, waiting } = self;
-        along(subscriptions, id, |key| key.0, |key, row| {
-            let options = read_options_row(row).ok_or_else(|| Trouble::row(SUBSCRIPTIONS, key))?;
-            session.subscriptions.push((key.1.into(), options));
-            Ok(())
-        })?;
-        along(items, id, |key| key.0, |key, row| {
-            let row = ItemRow::read(row).ok_or_else(|| Trouble::row(ITEMS, key))?;
-            take_item(&mut session, key, row, *waiting, messages, hasher)
-        })?;
-        along(releases, id, |key| key.0, |key, packet_id| {
-            session.releases.push(PacketId::new(packet_id).ok_or_else(|| Trouble::row(RELEASES, key))?);
-            Ok(())
-        })?;
-        along(received, id, |key| key.0, |key, ()| {
-            session.received.push(PacketId::new(key.1).ok_or_else(|| Trouble::row(RECEIVED, key))?);
-            Ok(())
-        })?;
+        along(
+            subscriptions,
+            id,
+            |key| key.0,
+            |key, row| {
+                let options = read_options_row(row).ok_or_else(|| Trouble::row(SUBSCRIPTIONS, key))?;
+                session.subscriptions.push((key.1.into(), options));
+                Ok(())
+            },
+        )?;
+        along(
+            items,
+            id,
+            |key| key.0,
+            |key, row| {
+                let row = ItemRow::read(row).ok_or_else(|| Trouble::row(ITEMS, key))?;
+                take_item(&mut session, key, row, *waiting, messages, hasher)
+            },
+        )?;
+        along(
+            releases,
+            id,
+            |key| key.0,
+            |key, packet_id| {
+                session.releases.push(PacketId::new(packet_id).ok_or_else(|| Trouble::row(RELEASES, key))?);
+                Ok(())
+            },
+        )?;
+        along(
+            received,
+            id,
+            |key| key.0,
+            |key, ()| {
+                session.received.push(PacketId::new(key.1).ok_or_else(|| Trouble::row(RECEIVED, key))?);
+                Ok(())
+            },
+        )?;
         Ok(session)
     }
 
@@ -157,8 +175,7 @@ fn along<K: Key + 'static, V: Value + 'static>(
     session_of: impl Fn(&K::SelfType<'_>) -> u64,
     mut take: impl FnMut(K::SelfType<'_>, V::SelfType<'_>) -> Outcome<()>,
 ) -> Outcome<()> {
-    while let Some(row) =
-        rows.next_if(|row| row.as_ref().map_or(true, |(key, _)| session_of(&key.value()) <= session))
+    while let Some(row) = rows.next_if(|row| row.as_ref().map_or(true, |(key, _)| session_of(&key.value()) <= session))
     {
         let (key, value) = row?;
         if session_of(&key.value()) != session {

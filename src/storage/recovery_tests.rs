@@ -174,8 +174,18 @@ fn some_of_everything() -> Vec<Record> {
 }
 
 fn check_everything(opened: &Opened) {
-    let StoredSession { id: name, client_id, expiry_secs, left_at, subscriptions, in_flight, releases, queue, received, will } =
-        session(opened, "a");
+    let StoredSession {
+        id: name,
+        client_id,
+        expiry_secs,
+        left_at,
+        subscriptions,
+        in_flight,
+        releases,
+        queue,
+        received,
+        will,
+    } = session(opened, "a");
     assert_eq!((*name, &**client_id, *expiry_secs, *left_at), (id(1, 0), "a", 61, Some(Timestamp(77))));
     assert_eq!(subscriptions[..], [("x/#".into(), SubscriptionOptions { id: SubscriptionId::new(9), ..PLAIN })]);
     let [(packet_id, sent)] = &in_flight[..] else { panic!("{in_flight:?}") };
@@ -418,9 +428,12 @@ fn its_publisher_with_no_local_and_who_wants_it_at_qos_0_do_not_get_it() {
 
 #[test]
 fn one_member_of_a_shared_group_gets_it_unless_one_has_it() {
-    for (share, arrived, due) in
-        [(None, false, 1), (Some("$share/g/t"), false, 1), (Some("$share/g/t"), true, 0), (Some("$share/h/t"), false, 0)]
-    {
+    for (share, arrived, due) in [
+        (None, false, 1),
+        (Some("$share/g/t"), false, 1),
+        (Some("$share/g/t"), true, 0),
+        (Some("$share/h/t"), false, 0),
+    ] {
         let two = TwoShards::new();
         let more = [vec![spooled("t", b"x", None, share)], Vec::new()];
         let mut logs = two.logs(["$share/g/t", "$share/g/t"], PLAIN, more);

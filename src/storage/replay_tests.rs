@@ -176,7 +176,8 @@ impl Author {
         let message = message(topic, u64::from(number), &self.hasher);
         let expiry_secs = u32::from(number);
         let Some(of) = session else {
-            return self.write(shard, vec![Record::SessionStarted { client_id: format!("{number}").into(), expiry_secs }]);
+            return self
+                .write(shard, vec![Record::SessionStarted { client_id: format!("{number}").into(), expiry_secs }]);
         };
         let session = of.id;
         let items = of.items();
@@ -188,14 +189,17 @@ impl Author {
             (3, _) if number % 4 == 0 => vec![Record::SessionEnded { session }],
             (4, _) => {
                 let id = SubscriptionId::new(u32::from(number));
-                let options = SubscriptionOptions { qos: QoS::AtLeastOnce, no_local: flag, retain_as_published: !flag, id };
+                let options =
+                    SubscriptionOptions { qos: QoS::AtLeastOnce, no_local: flag, retain_as_published: !flag, id };
                 vec![Record::Subscribed { session, filter: text.into(), options }]
             }
             (5, _) => vec![Record::Unsubscribed { session, filter: text.into() }],
             (6..=8, _) => return self.queue(shard, message, &of_shard, flag.then_some(packet_id)),
             (9, Some(item)) => vec![Record::Sent { session, item, packet_id }],
             (10 | 11, Some(item)) => vec![Record::Dequeued { session, item }],
-            (12, Some(item)) if !of.releases.contains(&packet_id) => vec![Record::Received { session, item, packet_id }],
+            (12, Some(item)) if !of.releases.contains(&packet_id) => {
+                vec![Record::Received { session, item, packet_id }]
+            }
             (13, _) => vec![Record::Completed { session, packet_id }],
             (14, _) => vec![Record::Accepted { session, packet_id }],
             (15, _) => vec![Record::Released { session, packet_id }],
@@ -203,7 +207,9 @@ impl Author {
             (16, _) => vec![Record::RetainedCleared { topic: topic.into() }],
             (17, _) if flag => vec![Record::Will { session, message, delay_secs: 1, expiry_secs: Some(expiry_secs) }],
             (17, _) => vec![Record::WillGone { session }],
-            (18, _) => vec![Record::Spooled { message, publisher: Some(session), share: flag.then(|| "$share/g/a".into()) }],
+            (18, _) => {
+                vec![Record::Spooled { message, publisher: Some(session), share: flag.then(|| "$share/g/a".into()) }]
+            }
             _ => {
                 let spooled: Vec<_> = self.model.spool.keys().copied().collect();
                 let Some(&spooled) = spooled.get(which % spooled.len().max(1)) else { return };
@@ -273,7 +279,8 @@ fn check_shared_messages(settled: &Settled) {
         }
     }
     let counts = txn.open_table(MESSAGE_COUNTS).unwrap();
-    let counts: BTreeMap<_, _> = counts.iter().unwrap().map(|row| row.unwrap()).map(|(id, n)| (id.value(), n.value())).collect();
+    let counts: BTreeMap<_, _> =
+        counts.iter().unwrap().map(|row| row.unwrap()).map(|(id, n)| (id.value(), n.value())).collect();
     let messages = txn.open_table(MESSAGES).unwrap();
     let messages: Vec<_> = messages.iter().unwrap().map(|row| row.unwrap().0.value()).collect();
     assert_eq!(counted, counts);

@@ -104,7 +104,8 @@ impl Settled {
     /// The last settled number of each shard that has settled any in this epoch, and for the others the last one before it.
     pub(super) fn numbers(&self) -> Outcome<BTreeMap<ShardId, u64>> {
         let before = self.meta()?.next_number.saturating_sub(1);
-        let mut numbers: BTreeMap<ShardId, u64> = (0..=LAST_SHARD.index()).map(|at| (ShardId::new(at), before)).collect();
+        let mut numbers: BTreeMap<ShardId, u64> =
+            (0..=LAST_SHARD.index()).map(|at| (ShardId::new(at), before)).collect();
         for row in self.db()?.begin_read()?.open_table(NUMBERS)?.iter()? {
             let (shard, number) = row?;
             let shard = shard_of(shard.value()).ok_or_else(|| Trouble::row(NUMBERS, shard.value()))?;
@@ -250,9 +251,7 @@ fn change_sessions(txn: &WriteTransaction, overlay: &Overlay) -> Outcome<BTreeSe
                 SessionRow { client_id: client_id.clone(), expiry_secs: 0, left_at: None, will: None }
             }
             Fate::Kept => match table.get(id.get())? {
-                Some(row) => {
-                    SessionRow::read(row.value(), &hasher).ok_or_else(|| Trouble::row(SESSIONS, id.get()))?
-                }
+                Some(row) => SessionRow::read(row.value(), &hasher).ok_or_else(|| Trouble::row(SESSIONS, id.get()))?,
                 None => {
                     unknown.insert(id);
                     continue;

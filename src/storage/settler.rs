@@ -92,8 +92,7 @@ impl Store {
         let Self { directory, settled } = self;
         let [segments_settled, records_settled, fetches, orphans] = [0; 4].map(AtomicU64::new);
         let is_stopping = AtomicBool::new(false);
-        let shared =
-            Shared { settled, directory, is_stopping, segments_settled, records_settled, fetches, orphans };
+        let shared = Shared { settled, directory, is_stopping, segments_settled, records_settled, fetches, orphans };
         let (shared, tell) = (Arc::new(shared), Arc::new(tell));
         let (to_settler, orders) = mpsc::channel();
         let worker = Worker { shared: Arc::clone(&shared), tell: Arc::clone(&tell), failing: Vec::new() };
@@ -126,7 +125,8 @@ impl StoreHandle {
             let _ = done.send(backup::copy(&shared.settled, &into));
         });
         if let Err(error) = spawned {
-            let _ = failed.send(Err(StoreError::io("start a thread for the copy of", self.shared.directory.path())(error)));
+            let _ =
+                failed.send(Err(StoreError::io("start a thread for the copy of", self.shared.directory.path())(error)));
         }
         receiver
     }
@@ -215,7 +215,11 @@ impl<T: Fn(ShardId, Told)> Worker<T> {
 
     /// Tries until it succeeds; when the store is to stop, once more. The shard is told when that begins to fail, and
     /// when it succeeds again.
-    fn until_done<V>(&mut self, shard: ShardId, mut attempt: impl FnMut(&Shared) -> Result<V, StoreError>) -> Option<V> {
+    fn until_done<V>(
+        &mut self,
+        shard: ShardId,
+        mut attempt: impl FnMut(&Shared) -> Result<V, StoreError>,
+    ) -> Option<V> {
         loop {
             let is_last = self.shared.is_stopping.load(Ordering::Acquire);
             match attempt(&self.shared) {

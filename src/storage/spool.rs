@@ -12,12 +12,15 @@ use super::tables::{ARRIVED, Outcome, SESSIONS, SPOOL, SUBSCRIPTIONS, Trouble};
 use crate::base::{RecordId, ShardId, ShardSet, SubscriptionId};
 use crate::broker::{Homes, Message, StoredCopy};
 use crate::mqtt::{QoS, SharedFilter};
-use crate::routing::{
-    FilterIndex, GroupId, Matches, Subscriber, SubscriberKind, SubscriptionOptions, TopicHasher,
-};
+use crate::routing::{FilterIndex, GroupId, Matches, Subscriber, SubscriberKind, SubscriptionOptions, TopicHasher};
 
 /// What the spool comes to, in names from `next_number` on.
-pub(super) fn resolve(txn: &WriteTransaction, meta: &Meta, hasher: &TopicHasher, next_number: u64) -> Outcome<(Overlay, u64)> {
+pub(super) fn resolve(
+    txn: &WriteTransaction,
+    meta: &Meta,
+    hasher: &TopicHasher,
+    next_number: u64,
+) -> Outcome<(Overlay, u64)> {
     let spool = read_spool(txn, hasher)?;
     let resolved = spool.len() as u64;
     let mut overlay = Overlay::naming_from(next_number);
@@ -169,7 +172,13 @@ impl Receivers {
     }
 
     /// Every copy that is due to who has not got it. [MQTT-3.3.4-1] [MQTT-3.8.4-8]
-    fn of_topic(&mut self, id: RecordId, spooled: &Spooled, arrived: ShardSet, copies: &mut Vec<(RecordId, StoredCopy)>) {
+    fn of_topic(
+        &mut self,
+        id: RecordId,
+        spooled: &Spooled,
+        arrived: ShardSet,
+        copies: &mut Vec<(RecordId, StoredCopy)>,
+    ) {
         let Spooled { message, publisher, share: _ } = spooled;
         let header = message.header();
         let publisher = publisher.and_then(|publisher| self.slots.get(&publisher));

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use thrum::access::{Guard, Open};
 use thrum::base::{ConnId, Millis, ShardId, Timestamp};
-use thrum::broker::{Effects, Event, Input, MeshMessage, OldRecord, Options, ShardCore};
+use thrum::broker::{Effects, Event, Input, MeshMessage, Options, Record, ShardCore};
 use thrum::mqtt::{Frame, Packet, Progress, Sender, TopicName, Version, decode, encode, frame};
 
 /// A client's end of a connection.
@@ -41,7 +41,7 @@ pub struct Net {
     clients: Vec<Vec<Option<usize>>>,
     next_shard: usize,
     pub events: Vec<Event>,
-    pub records: Vec<OldRecord>,
+    pub records: Vec<Record>,
     committed: Vec<u64>,
     /// Whether records are committed as soon as they are made.
     pub commits: bool,
@@ -236,7 +236,7 @@ impl Net {
     /// Makes durable what one shard recorded.
     pub fn commit_one(&mut self, shard: usize) {
         let records = self.committed[shard];
-        self.cores[shard].handle(self.now, Input::Committed { records }, &mut self.effects[shard]);
+        self.cores[shard].handle(self.now, Input::Committed { number: records }, &mut self.effects[shard]);
         self.settle();
     }
 
@@ -244,7 +244,7 @@ impl Net {
     pub fn commit(&mut self) {
         for shard in 0..self.cores.len() {
             let records = self.committed[shard];
-            self.cores[shard].handle(self.now, Input::Committed { records }, &mut self.effects[shard]);
+            self.cores[shard].handle(self.now, Input::Committed { number: records }, &mut self.effects[shard]);
         }
         self.settle();
     }
@@ -334,7 +334,7 @@ impl Net {
         }
         if self.commits {
             let records = self.committed[shard];
-            self.cores[shard].handle(self.now, Input::Committed { records }, &mut effects);
+            self.cores[shard].handle(self.now, Input::Committed { number: records }, &mut effects);
         }
         self.effects[shard] = effects;
         worked

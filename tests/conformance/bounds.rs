@@ -147,7 +147,7 @@ fn full(net: &mut Net, is_there: bool) -> Client {
 }
 
 fn on_full_queues(policy: FullPolicy, test: impl Fn(Net)) {
-    for bounds in [(3, 1 << 20), (1_000, 291)] {
+    for bounds in [(3, 1 << 20), (1_000, 315)] {
         for durable in [false, true] {
             let queue = QueueBounds { messages_max: bounds.0, bytes_max: bounds.1, policy };
             on_1_2_4(&Options { queue, durable, ..Options::default() }, &test);

@@ -83,7 +83,9 @@ impl Model {
 
     /// A PUBLISH went out. `window` is what the client and the options allow under way.
     pub fn emitted(&mut self, index: usize, wire: usize, down: &PublishDown, window: u16) {
-        if down.dup {
+        // What waited for the store when its connection was lost is sent again without ever having left.
+        let never_left = self.durable && !self.sessions[index].flights.contains_key(&down.pid);
+        if down.dup && !never_left {
             return self.emitted_again(index, wire, down);
         }
         if down.qos > 0 {
@@ -208,8 +210,11 @@ impl Model {
     /// Whether another message of the topic that is to be retained instead came live by a subscription.
     fn has_newer_live(&self, session: &Session, sub: &Sub, message: &Message) -> bool {
         let last = message.taken.iter().map(|taken| taken.step).max();
-        self.messages.iter().any(|newer| {
-            newer.written.topic == message.written.topic
+        self.messages.iter().enumerate().any(|(number, newer)| {
+            // Behind what waits for the store, the newer one may wait as well.
+            let has_left = || session.got.get(&number).is_some_and(|got| got.emitted > 0);
+            (!self.durable || has_left())
+                && newer.written.topic == message.written.topic
                 && newer.written.retain
                 && newer.taken.first().map(|taken| taken.step) > last
                 && newer.taken.iter().all(|taken| {
@@ -278,7 +283,8 @@ impl Model {
         let is_replay = down.retain && !ways.replays.is_empty();
         let once = message.taken.len() == 1;
         if emitted == 0 && once && !is_replay && ways.shared.is_empty() && !message.is_will {
-            let key = (message.publisher, written.topic, written.qos, down.qos);
+            // What a client publishes in a new session may overtake what the old one left in the spool.
+            let key = (message.taken[0].session, written.topic, written.qos, down.qos);
             let session = &mut self.sessions[index];
             let newest = session.newest.entry(key).or_insert(msg);
             if *newest > msg {
@@ -299,8 +305,13 @@ impl Model {
         };
         let fits = message.taken.iter().any(|taken| {
             let end = if taken.v5 { taken.time + u64::from(secs) * 1000 } else { u64::MAX };
+            // What is written may still wait for the store.
+            let written = if self.durable { taken.time..=self.now } else { self.now..=self.now };
+            let left_at = |at: u64| end.saturating_sub(at).div_ceil(1000);
+            let may_be_left = left_at(*written.end())..=left_at(*written.start());
+            let is_alive = end > *written.start();
             !taken.v5 && down.expiry.is_none()
-                || end > self.now && down.expiry.is_none_or(|left| u64::from(left) == (end - self.now).div_ceil(1000))
+                || is_alive && down.expiry.is_none_or(|left| may_be_left.contains(&u64::from(left)))
         });
         if fits { Ok(()) } else { Err(format!("expired, or not its remaining time, at {}", self.now)) }
     }
@@ -317,7 +328,7 @@ impl Model {
         let newer = self.messages.iter().enumerate().find(|(other, newer)| {
             let same = newer.written.topic == message.written.topic && newer.written.retain && *other != msg;
             same && newer.taken.iter().any(|newer| {
-                newer.step < since
+                newer.routed.is_some_and(|routed| routed < since)
                     && message.taken.iter().all(|taken| {
                         let done = (0..self.shards).filter_map(|shard| self.reached(taken, shard)).max();
                         let all_done = (0..self.shards).all(|shard| self.reached(taken, shard).is_some());

@@ -21,6 +21,8 @@ pub struct Taken {
     pub step: Step,
     pub time: u64,
     pub shard: usize,
+    /// When it went on its way: none while it waits in the spool.
+    pub routed: Option<Step>,
     /// How much its shard had put into each ring when it was done with it.
     pub pushed: [usize; 4],
     /// The publisher's session, and whether it wrote properties.
@@ -104,7 +106,7 @@ pub struct Session {
     pub will: Option<(WillUp, WillPhase)>,
     pub flights: BTreeMap<u16, Flight>,
     pub got: BTreeMap<Msg, Got>,
-    /// The newest message of each publisher, topic, QoS published and QoS delivered.
+    /// The newest message of each publisher's session, topic, QoS published and QoS delivered.
     pub newest: BTreeMap<(usize, u8, u8, u8), Msg>,
     /// QoS 2 identifiers that the broker took from the client, not released.
     pub inbound: BTreeSet<u16>,
@@ -138,12 +140,21 @@ pub struct Model {
     pub roomy: bool,
     pub roomy_output: bool,
     pub queue_qos_zero: bool,
+    pub durable: bool,
     /// By ring, how much was put in, and at which step each was taken out.
     pub pushed: [[usize; 4]; 4],
     pub popped: [[Vec<Step>; 4]; 4],
     pub violation: Option<String>,
     /// Messages made durable: shard, place among its records, and step.
     pub recorded: Vec<(Msg, usize, u64, Step)>,
+    /// The same, of messages that went into a spool.
+    pub spooled: Vec<(Msg, usize, u64, Step)>,
+    /// The same, of those without a payload: their topics.
+    pub spooled_clears: Vec<(u8, usize, u64, Step)>,
+    /// The same, of those that wait for one in the spool, as the same topic is to retain both.
+    pub late: Vec<(Msg, usize, u64, Step)>,
+    /// How many records each shard has made.
+    pub records: [u64; 4],
     /// A session that ended with nothing to justify it but a Clean Start that must now follow.
     pub awaits_clean: Option<usize>,
 }
@@ -160,17 +171,51 @@ impl Model {
 
     /// The step at which a shard had seen a message; none while it is under way.
     pub fn reached(&self, taken: &Taken, shard: usize) -> Option<Step> {
+        let routed = taken.routed?;
         if taken.shard == shard || taken.pushed[shard] == 0 {
-            return Some(taken.step);
+            return Some(routed);
         }
         let at = self.popped[taken.shard][shard].get(taken.pushed[shard] - 1).copied();
-        at.map(|at| at.max(taken.step))
+        at.map(|at| at.max(routed))
+    }
+
+    /// What lay in the spool of a shard is on its way, as far as the records up to `committed` say.
+    pub fn unspooled(&mut self, shard: usize, committed: u64) {
+        let waiting = self.spooled.iter().chain(&self.late);
+        for (msg, _, at, step) in waiting.filter(|(_, spooling, ..)| *spooling == shard) {
+            let waits = |taken: &&mut Taken| taken.shard == shard && taken.step == *step && taken.routed.is_none();
+            if *at <= committed
+                && let Some(taken) = self.messages[*msg].taken.iter_mut().find(waits)
+            {
+                (taken.routed, taken.pushed) = (Some(self.step), self.pushed[shard]);
+            }
+        }
+    }
+
+    fn waits_for_spool(&self, msg: Msg, shard: usize) -> bool {
+        let written = &self.messages[msg].written;
+        let waits = |taken: &Taken| taken.shard == shard && taken.routed.is_none();
+        let is_late = |msg: Msg| self.late.iter().any(|(late, ..)| *late == msg);
+        let mut before = self.messages.iter().enumerate().filter(|(_, message)| message.taken.iter().any(waits));
+        before.any(|(msg, message)| message.written.topic == written.topic && (message.written.retain || is_late(msg)))
     }
 
     pub fn take(&mut self, msg: Msg, shard: usize, session: usize) {
         let v5 = self.sessions[session].v5;
         let pushed = self.pushed[shard];
-        let taken = Taken { step: self.step, time: self.now, shard, pushed, session, v5 };
+        let Written { clears, topic, .. } = self.messages[msg].written;
+        let is_its = |&&(other, at, _, step): &&(u8, usize, u64, Step)| (other, at, step) == (topic, shard, self.step);
+        if let Some(&(.., at, step)) = self.spooled_clears.iter().find(is_its).filter(|_| clears) {
+            self.spooled.push((msg, shard, at, step));
+        }
+        let is_spooled = |&(other, at, _, step): &(Msg, usize, u64, Step)| (other, at, step) == (msg, shard, self.step);
+        let is_spooled = self.spooled.iter().any(is_spooled);
+        let is_late = !is_spooled && self.waits_for_spool(msg, shard);
+        if is_late {
+            self.late.push((msg, shard, self.records[shard], self.step));
+        }
+        let routed = (!is_spooled && !is_late).then_some(self.step);
+        let taken = Taken { step: self.step, time: self.now, shard, routed, pushed, session, v5 };
         self.messages[msg].taken.push(taken);
     }
 

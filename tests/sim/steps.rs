@@ -144,17 +144,16 @@ impl World {
     }
 
     pub fn commit(&mut self, shard: usize, whole: bool) {
-        let at = &self.shards[shard];
-        let missing = (at.records - at.committed) as usize;
-        if missing == 0 {
+        let groups = self.shards[shard].groups.len();
+        if groups == 0 {
             return;
         }
-        let more = if whole { missing } else { self.rng.between(1, missing) };
+        let more = if whole { groups } else { self.rng.between(1, groups) };
         let at = &mut self.shards[shard];
-        at.committed += more as u64;
-        let records = at.committed;
+        let records = at.groups.drain(..more).next_back().unwrap_or(at.committed);
+        at.committed = records;
         self.note(|| format!("shard {shard} has committed {records}"));
-        self.call(shard, Input::Committed { records }, Cause::Other);
+        self.call(shard, Input::Committed { number: records }, Cause::Other);
     }
 
     fn step_time(&mut self) {

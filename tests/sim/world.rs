@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use thrum::access::Verdict;
 use thrum::base::{ConnId, ShardId, Timestamp};
-use thrum::broker::{CheckId, Consumed, DisconnectCause, Effects, Event, Input, MeshMessage, OldRecord, ShardCore};
+use thrum::broker::{CheckId, Consumed, DisconnectCause, Effects, Event, Input, MeshMessage, Record, ShardCore};
 use thrum::mqtt::{
     AckType, Delivery, Frame, Packet, Progress, PropertyId, PropertyValue, ReasonCode, Sender, Version, decode, frame,
 };
@@ -12,7 +12,7 @@ use thrum::mqtt::{
 use crate::client::Client;
 use crate::guard::SimGuard;
 use crate::model::Model;
-use crate::packets::{Down, PublishDown, Up, down_of, msg_of, put_up, topic_index};
+use crate::packets::{Down, Msg, PublishDown, Up, down_of, msg_of, put_up, topic_index};
 use crate::profile::Profile;
 use crate::rng::Rng;
 
@@ -79,6 +79,10 @@ pub struct Shard {
     pub conns: Vec<Option<usize>>,
     pub records: u64,
     pub committed: u64,
+    /// The message that those are about which follow.
+    pub stored: Option<Msg>,
+    /// Where each group of records ends that is not committed: what one call made is committed together.
+    pub groups: VecDeque<u64>,
     /// A draining of the mesh that has begun: how far each ring has to be drained.
     pub pass: Option<Vec<usize>>,
 }
@@ -114,6 +118,8 @@ impl World {
             conns: Vec::new(),
             records: 0,
             committed: 0,
+            stored: None,
+            groups: VecDeque::new(),
             pass: None,
         };
         let clients: Vec<_> = (0..profile.clients).map(|index| Client::draw(index, &profile, &mut rng)).collect();
@@ -126,6 +132,7 @@ impl World {
             roomy: profile.roomy,
             roomy_output: profile.roomy_output,
             queue_qos_zero: profile.options.queue_qos_zero,
+            durable: profile.options.durable,
             ..Model::default()
         };
         let mut world = Self {
@@ -302,20 +309,43 @@ impl World {
             self.model.pushed[shard][to.index()] += 1;
             self.rings[shard][to.index()].push_back(message);
         }
+        self.model.unspooled(shard, self.shards[shard].committed);
         self.mix(fx.records.len() as u64);
+        if !fx.records.is_empty() {
+            let at = &mut self.shards[shard];
+            at.groups.push_back(at.records + fx.records.len() as u64);
+        }
         for record in fx.records.drain(..) {
             self.shards[shard].records += 1;
             self.note(|| format!("shard {shard} records {record:?}"));
             let at = self.shards[shard].records;
             match record {
-                OldRecord::Queued { message, retain: false, .. } | OldRecord::Retained { message } => {
+                Record::Message { message } => self.shards[shard].stored = msg_of(message.body().payload()),
+                // Not what was retained before: its publisher was answered long ago.
+                Record::Queued { copy, .. } if !copy.retain => {
+                    let stored = self.shards[shard].stored;
+                    self.model.recorded.extend(stored.map(|msg| (msg, shard, at, self.model.step)));
+                }
+                Record::Retained { message } => {
                     if let Some(msg) = msg_of(message.body().payload()) {
                         self.model.recorded.push((msg, shard, at, self.model.step));
+                    }
+                }
+                Record::Spooled { message, .. } => {
+                    let step = self.model.step;
+                    match msg_of(message.body().payload()) {
+                        Some(msg) => self.model.spooled.push((msg, shard, at, step)),
+                        // Which one it is, its publisher's packet says.
+                        None => self
+                            .model
+                            .spooled_clears
+                            .extend(topic_index(message.topic().as_str()).map(|topic| (topic, shard, at, step))),
                     }
                 }
                 _ => {}
             }
         }
+        self.model.records[shard] = self.shards[shard].records;
         for (wire, up) in processed {
             if let Up::Connect(connect) = up {
                 self.wires[*wire].connect = Some(connect.clone());
@@ -592,10 +622,13 @@ impl World {
         // What comes back from a shared group's member is recorded anew, without anybody waiting.
         let shared =
             self.model.sessions.iter().flat_map(|session| &session.subs).any(|sub| sub.request.group.is_some());
-        let late =
-            self.model.recorded.iter().find(|(other, shard, at, step)| {
-                *other == msg && *step >= taken && *at > self.shards[*shard].committed
-            });
+        // From the spool on it is safe; when it arrives, nobody waits for any more.
+        let spooled = self.model.spooled.iter().filter(|(other, .., step)| *other == msg && *step >= taken);
+        let spooled: Vec<_> = spooled.copied().collect();
+        let awaited = if spooled.is_empty() { &self.model.recorded } else { &spooled };
+        let late = awaited
+            .iter()
+            .find(|(other, shard, at, step)| *other == msg && *step >= taken && *at > self.shards[*shard].committed);
         // Of a publish of QoS 1 that was repeated, an earlier copy may still be under way: nobody waits for it.
         let is_only = message.taken.len() == 1;
         if let (Some(late), false, true) = (late, shared, is_only) {
@@ -607,7 +640,9 @@ impl World {
         if !self.profile.options.durable || shared || !is_only || !message.written.retain {
             return;
         }
-        let kept = message.written.clears || self.model.recorded.iter().any(|(other, ..)| *other == msg);
+        let kept = message.written.clears
+            || !spooled.is_empty()
+            || self.model.recorded.iter().any(|(other, ..)| *other == msg);
         if !kept {
             self.model.fail(format!("message {msg} is acknowledged, and never was recorded as retained"));
         }

@@ -32,7 +32,9 @@ pub(crate) struct Setup {
     store: Option<StoreSetup>,
     log_level: String,
     log_format: String,
-    descriptors_max: Option<u32>,
+    /// What a shell does before it becomes the broker.
+    before: String,
+    address: SocketAddr,
 }
 
 #[derive(Clone, Debug)]
@@ -50,7 +52,8 @@ impl Setup {
             store: None,
             log_level: "info".into(),
             log_format: "json".into(),
-            descriptors_max: None,
+            before: String::new(),
+            address: ([127, 0, 0, 1], 0).into(),
         };
         for (key, value) in [("spin_us", 0), ("sys_interval_secs", 0), ("drain_secs", 5), ("connections_max", 20_000)] {
             setup = setup.option(key, value);
@@ -95,13 +98,29 @@ impl Setup {
     }
 
     /// What `ulimit -n` is for the broker.
-    pub(crate) fn descriptors_max(mut self, max: u32) -> Self {
-        self.descriptors_max = Some(max);
+    pub(crate) fn descriptors_max(self, max: u32) -> Self {
+        self.before(&format!("ulimit -n {max}"))
+    }
+
+    /// A command of the shell that then becomes the broker.
+    pub(crate) fn before(mut self, command: &str) -> Self {
+        self.before = command.into();
+        self
+    }
+
+    /// Where it listens; a free port of 127.0.0.1 without it.
+    pub(crate) fn address(mut self, address: SocketAddr) -> Self {
+        self.address = address;
         self
     }
 
     pub(crate) fn start(self) -> Broker {
         Broker::start(self)
+    }
+
+    /// Does not wait until it listens.
+    pub(crate) fn launch(self) -> Broker {
+        Broker::launch(self)
     }
 
     /// For a broker that cannot start: its exit code and its log.
@@ -113,7 +132,7 @@ impl Setup {
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
-    fn text(&self, address: &str) -> String {
+    fn text(&self, address: SocketAddr) -> String {
         let mut text = format!("shards = {}\npersistence = {}\n", self.shards, self.store.is_some());
         for (key, value) in &self.options {
             let _ = writeln!(text, "{key} = {value}");
@@ -132,11 +151,11 @@ impl Setup {
 
     fn command(&self, config: &PathBuf) -> Command {
         let binary = binary();
-        let mut command = match self.descriptors_max {
-            None => Command::new(binary),
-            Some(max) => {
+        let mut command = match self.before.as_str() {
+            "" => Command::new(binary),
+            before => {
                 let mut shell = Command::new("sh");
-                shell.arg("-c").arg(format!("ulimit -n {max}; exec \"$0\" \"$@\"")).arg(binary);
+                shell.arg("-c").arg(format!("{before}; exec \"$0\" \"$@\"")).arg(binary);
                 shell
             }
         };
@@ -176,6 +195,13 @@ pub(crate) struct Broker {
 
 impl Broker {
     fn start(setup: Setup) -> Self {
+        let mut broker = Self::launch(setup);
+        let listening = broker.line("it listens", |line| line.text().contains("listening"));
+        broker.address = listening.address().unwrap_or_else(|| panic!("no address in {listening:?}"));
+        broker
+    }
+
+    fn launch(setup: Setup) -> Self {
         let permit = Permit::take();
         let config = fresh_config(&setup);
         let mut command = setup.command(&config);
@@ -187,11 +213,7 @@ impl Broker {
             let log = Arc::clone(&log);
             move || log.follow(stderr)
         });
-        let mut broker =
-            Self { address: ([127, 0, 0, 1], 0).into(), shards: setup.shards, child, config, log, _permit: permit };
-        let listening = broker.line("it listens", |line| line.text().contains("listening"));
-        broker.address = listening.address().unwrap_or_else(|| panic!("no address in {listening:?}"));
-        broker
+        Self { address: setup.address, shards: setup.shards, child, config, log, _permit: permit }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -215,12 +237,18 @@ impl Broker {
 
     /// Another configuration for the same listener, not yet read.
     pub(crate) fn rewrite(&self, setup: &Setup) {
-        fs::write(&self.config, setup.text(&self.address.to_string())).expect("the file is ours");
+        fs::write(&self.config, setup.text(self.address)).expect("the file is ours");
     }
 
     /// The configuration's file with something that is none.
     pub(crate) fn rewrite_raw(&self, text: &str) {
         fs::write(&self.config, text).expect("the file is ours");
+    }
+
+    /// Ends it where it is, as `kill -9` does.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("it is our child");
+        self.child.wait().expect("it is our child");
     }
 
     /// Asks it to stop, and checks that it does so as it should.
@@ -265,7 +293,7 @@ fn fresh_config(setup: &Setup) -> PathBuf {
     static STARTED: AtomicU32 = AtomicU32::new(0);
     let number = STARTED.fetch_add(1, Ordering::Relaxed);
     let config = env::temp_dir().join(format!("thrum-wire-{}-{number}.toml", std::process::id()));
-    fs::write(&config, setup.text("127.0.0.1:0")).expect("a file in the temporary folder");
+    fs::write(&config, setup.text(setup.address)).expect("a file in the temporary folder");
     config
 }
 

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "what cannot be unwrapped is a failure")]
 #![allow(clippy::print_stdout, reason = "figures, and what a failure needs to be understood")]
 
+#[allow(dead_code, reason = "the parts of it that tests/crash uses")]
 mod broker;
 mod client;
 mod log_line;

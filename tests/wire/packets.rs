@@ -144,7 +144,8 @@ pub(crate) fn publish_again(version: u8, topic: &str, payload: &[u8], qos: u8, p
     publish_flagged(version, topic, payload, qos << 1 | 8, packet_id)
 }
 
-fn publish_flagged(version: u8, topic: &str, payload: &[u8], flags: u8, packet_id: u16) -> Vec<u8> {
+/// The flags as in the first byte.
+pub(crate) fn publish_flagged(version: u8, topic: &str, payload: &[u8], flags: u8, packet_id: u16) -> Vec<u8> {
     let mut body = field(topic.as_bytes());
     if flags & 6 != 0 {
         body.extend_from_slice(&packet_id.to_be_bytes());

@@ -398,3 +398,24 @@ proptest! {
         prop_assert_eq!(outbound.drain().collect::<Vec<_>>(), left);
     }
 }
+
+#[test]
+fn what_was_stored_goes_on_where_it_stood() {
+    // Around the end of the identifiers: 65,533 was acknowledged, 65,535 received, and so was 1 before it.
+    let messages = vec![(id(65_532), AtLeastOnce, 10), (id(65_534), ExactlyOnce, 11), (id(2), ExactlyOnce, 12)];
+    let mut outbound = Outbound::restore(messages, &[id(1), id(65_535)]);
+    assert_eq!((outbound.in_flight(), outbound.next_id()), (5, id(3)));
+    assert!(!outbound.can_send(100), "not before all is sent again");
+    let sent: Vec<_> = std::iter::from_fn(|| resent(outbound.next_resend(100))).collect();
+    let publish = |at, delivery, message| (at, Some((delivery, message)));
+    let expected = [publish(65_532, AtLeastOnce, 10), publish(65_534, ExactlyOnce, 11), publish(2, ExactlyOnce, 12)];
+    assert_eq!(sent, [&[(1, None), (65_535, None)][..], &expected].concat());
+    assert!(outbound.can_send(6));
+    assert_eq!(outbound.puback(id(65_532)), Ok(10));
+    assert_eq!(outbound.puback(id(65_533)), Err(UnexpectedAck::UnknownId));
+    assert_eq!(outbound.pubcomp(id(1)), Ok(()));
+    assert_eq!(outbound.send(AtLeastOnce, 13, 100), Some(id(3)));
+    assert_eq!(outbound.drain().collect::<Vec<_>>(), [11, 12, 13]);
+    let empty = Outbound::<u32>::restore(Vec::new(), &[]);
+    assert_eq!((empty.in_flight(), empty.next_id()), (0, id(1)));
+}
