@@ -201,7 +201,7 @@ fn flood(client: &mut TcpStream, bytes: &[u8]) -> usize {
 
 #[test]
 fn nobody_is_let_in_before_every_shard_has_what_was_stored() {
-    let config = Config { shards: 2, ..Config::default() };
+    let config = Config { shards: 2, connections_max: 1_000, ..Config::default() };
     let mut shards = Shards::beginning_with(config, 16, || Some(ShardImage::default()));
     let mut client = shards.begin_connect("early");
     for _ in 0..10 {

@@ -31,6 +31,7 @@ mod shared;
 mod slow;
 mod soak;
 mod store;
+mod store_restart;
 mod sys;
 mod vectors;
 mod will;

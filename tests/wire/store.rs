@@ -143,6 +143,24 @@ fn a_running_broker_answers_for_its_store() {
 }
 
 #[test]
+fn a_crash_leaves_a_sound_store_and_an_open_door() {
+    let folder = folder();
+    let setup = Setup::new(2).store(folder.path());
+    let broker = setup.clone().start();
+    leave_something(&broker);
+    broker.crash();
+    assert!(folder.path().join("control.sock").exists());
+    let check = store(&["check"], folder.path());
+    assert!(check.status.success(), "{check:?}");
+    // What the one before left behind is in nobody's way.
+    let broker = setup.start();
+    broker.line("the store is told of", |line| line.text().contains("store opened"));
+    assert!(store(&["stats"], folder.path()).status.success());
+    leave_something(&broker);
+    broker.stop();
+}
+
+#[test]
 fn a_store_is_stopped_in_order_while_clients_are_busy() {
     let folder = folder();
     let broker = Setup::new(2).store(folder.path()).start();
