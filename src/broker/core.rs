@@ -18,7 +18,7 @@ use super::options::{OptionError, Options};
 use super::pending::{Completion, Join, PendingTable, Settled};
 use super::record::Record;
 use super::retained::Retained;
-use super::session::Sessions;
+use super::session::{Session, Sessions};
 use super::timers::{TimerKey, TimerWheel};
 use crate::access::Guard;
 use crate::base::limits::{CONNECT_BYTES_MAX, TIMERS_PER_TICK};
@@ -178,6 +178,12 @@ impl ShardCore {
     /// Messages that wait for clients, or are under way to them.
     pub fn messages_held(&self) -> usize {
         self.held.messages as usize
+    }
+
+    /// Those of them that are not in the store alone.
+    pub fn messages_in_memory(&self) -> usize {
+        let of = |session: &Session| session.queue.iter().count() + session.outbound.messages().count();
+        self.sessions.iter().map(|(_, session)| of(session)).sum()
     }
 
     /// Timers, joins and questions under way: what must come to rest when nothing happens.

@@ -116,6 +116,7 @@ impl ShardCore {
         let mut held = Held::default();
         for (_, session) in self.sessions.iter() {
             held.add(&Held::of(session.queue.iter()));
+            session.queue.left().for_each(|left| held.put_left(*left));
             held.add(&Held::of(session.outbound.messages()));
         }
         let connections = self.connections.ids();

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use thrum::access::{Guard, Open};
 use thrum::base::{ConnId, Millis, ShardId, Timestamp};
-use thrum::broker::{Effects, Event, Input, MeshMessage, Options, Record, ShardCore};
+use thrum::broker::{Effects, Event, Fetch, Input, MeshMessage, Options, Record, ShardCore, StoredSession};
 use thrum::mqtt::{Frame, Packet, Progress, Sender, TopicName, Version, decode, encode, frame};
 
 /// A client's end of a connection.
@@ -42,6 +42,8 @@ pub struct Net {
     next_shard: usize,
     pub events: Vec<Event>,
     pub records: Vec<Record>,
+    /// What the store was asked for.
+    pub fetches: Vec<Fetch>,
     committed: Vec<u64>,
     /// Whether records are committed as soon as they are made.
     pub commits: bool,
@@ -73,7 +75,8 @@ impl Net {
             next_shard: 0,
             events: Vec::new(),
             records: Vec::new(),
-            committed: vec![0; shards],
+            fetches: Vec::new(),
+            committed: vec![options.next_record - 1; shards],
             commits: true,
             holds_mesh: false,
             mesh_messages: 0,
@@ -226,6 +229,17 @@ impl Net {
         self.settle();
     }
 
+    /// Tells a shard something, and lets everything happen that follows.
+    pub fn tell(&mut self, shard: usize, input: Input<'_>) {
+        self.cores[shard].handle(self.now, input, &mut self.effects[shard]);
+        self.settle();
+    }
+
+    pub fn restore(&mut self, shard: usize, stored: StoredSession) {
+        self.cores[shard].restore(self.now, stored, &mut self.effects[shard]);
+        self.settle();
+    }
+
     pub fn shut_down(&mut self) {
         for (core, effects) in self.cores.iter_mut().zip(&mut self.effects) {
             core.handle(self.now, Input::Shutdown, effects);
@@ -296,6 +310,7 @@ impl Net {
         self.events.append(&mut effects.events);
         self.committed[shard] += effects.records.len() as u64;
         self.records.append(&mut effects.records);
+        self.fetches.append(&mut effects.fetches);
         for (to, message) in effects.mesh.drain() {
             self.mesh_messages += 1;
             self.rings[shard][to.index()].push_back(message);

@@ -32,6 +32,7 @@ mod scram;
 mod session;
 mod shared;
 mod smoke;
+mod store;
 mod subscribe;
 mod sys;
 mod unsubscribe;
