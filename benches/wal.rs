@@ -7,10 +7,10 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use glommio::{LocalExecutor, LocalExecutorBuilder};
 use thrum::base::ShardId;
 use thrum::broker::{Message, Record};
 use thrum::routing::TopicHasher;
@@ -155,12 +155,8 @@ fn bare(path: &Path, criterion: &mut Criterion) {
     });
 }
 
-fn executor() -> LocalExecutor {
-    LocalExecutorBuilder::default().io_memory(64 * 1024).ring_depth(4096).make().expect("an executor")
-}
-
 /// So many commits of a batch each; segments are settled at once.
-async fn commits(journal: &mut Journal, record: &Record, batch: usize, commits: u64) {
+fn commits(journal: &mut Journal, news: &Receiver<()>, record: &Record, batch: usize, commits: u64) {
     let mut records = Vec::with_capacity(batch);
     let mut recorded = journal.committed();
     let wanted = recorded + commits * batch as u64;
@@ -176,7 +172,7 @@ async fn commits(journal: &mut Journal, record: &Record, batch: usize, commits: 
             journal.settled(full.sequence);
         }
         if journal.committed() < wanted {
-            journal.changed().await;
+            news.recv().expect("its threads are there");
         }
     }
 }
@@ -184,23 +180,24 @@ async fn commits(journal: &mut Journal, record: &Record, batch: usize, commits: 
 fn disk(criterion: &mut Criterion) {
     let place = Place::new().expect("a directory: set THRUM_WAL_BENCH_DIR to one that can be written to");
     bare(&place.0, criterion);
-    let executor = executor();
     let mut group = criterion.benchmark_group("journal on the disk, records of 160 bytes");
     let record = record();
     for batch in [1, 256, 8192] {
         let folder = place.0.join(format!("shard-{batch}"));
         // A batch of 8,192 is longer than the default lets one be.
         let options = LogOptions { commit_bytes_max: batch * RECORD_BYTES, ..options() };
-        let mut journal = executor.run(Journal::start(&folder, options)).expect("a journal");
+        let (tell, news) = channel();
+        let wake = move || _ = tell.send(());
+        let mut journal = Journal::start(&folder, options, wake).expect("a journal");
         group.throughput(Throughput::Elements(batch as u64));
         group.bench_function(BenchmarkId::new("records a commit", batch), |bencher| {
             bencher.iter_custom(|iterations| {
                 let began = Instant::now();
-                executor.run(commits(&mut journal, &record, batch, iterations));
+                commits(&mut journal, &news, &record, batch, iterations);
                 began.elapsed()
             });
         });
-        assert!(executor.run(journal.close()));
+        assert!(journal.close());
     }
     group.finish();
 }

@@ -1,19 +1,14 @@
-//! How a shard sleeps while glommio has work of its own, which is file I/O, and lets that go on while it is awake. glommio waits for
+//! How a shard is to sleep while glommio has work of its own, as file I/O will be; today it has none. glommio waits for
 //! its `io_uring` alone, and has no way to wait for a descriptor; but its `TcpStream` arms a poll on whatever descriptor
 //! it is made of, at the moment it is made. So for one sleep a stream is made of the epoll set: reading from it waits
 //! until the set is ready, and then fails, which is all that is wanted.
 
-use std::future::poll_fn;
-use std::hint;
 use std::io;
 use std::os::fd::{AsFd, FromRawFd, IntoRawFd};
-use std::pin::Pin;
-use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_lite::AsyncReadExt;
 use glommio::net::TcpStream;
-use glommio::timer::Timer;
 
 /// Returns when something in the epoll set is ready, or the time is over; glommio's other tasks go on meanwhile.
 pub async fn ready_or_timeout(epoll: impl AsFd, timeout: Option<Duration>) -> io::Result<()> {
@@ -31,47 +26,20 @@ pub async fn ready_or_timeout(epoll: impl AsFd, timeout: Option<Duration>) -> io
     Ok(())
 }
 
-/// How long giving way takes at least. The timer is the only thing that the reactor wakes a task by that asks for nothing.
-const MOMENT: Duration = Duration::from_nanos(300);
-
-/// Lets glommio submit what it was asked for, take what has come back, and run whom that wakes. A task that merely yields
-/// is run again before all that, as long as there is any.
-pub async fn give_way() {
-    let began = Instant::now();
-    let mut timer = Timer::new(MOMENT);
-    let mut has_waited = false;
-    poll_fn(move |context| {
-        if has_waited || Pin::new(&mut timer).poll(context).is_ready() {
-            return Poll::Ready(());
-        }
-        has_waited = true;
-        // The reactor is to find the time over, or it would sleep until it is.
-        while began.elapsed() <= MOMENT {
-            hint::spin_loop();
-        }
-        Poll::Pending
-    })
-    .await;
-}
-
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
-    use std::env;
     use std::io::Write;
     use std::os::unix::net::UnixStream;
     use std::rc::Rc;
 
     use glommio::LocalExecutorBuilder;
-    use glommio::io::DmaFile;
 
     use super::super::poller::Poller;
     use super::*;
 
-    const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
-
     fn run<T: 'static>(future: impl Future<Output = T> + 'static) -> T {
-        LocalExecutorBuilder::default().preempt_timer(NEVER).make().expect("an executor").run(future)
+        LocalExecutorBuilder::default().make().expect("an executor").run(future)
     }
 
     #[test]
@@ -94,31 +62,6 @@ mod tests {
             poller.wait(Some(Duration::ZERO));
             assert_eq!(poller.event(0).token, 7);
             task.await;
-        });
-    }
-
-    /// With a timer that never runs out, as a shard's, a task that yields keeps the reactor from its work.
-    #[test]
-    fn who_gives_way_lets_files_be_written() {
-        let path = env::temp_dir().join(format!("thrum-doorbell-{}", std::process::id()));
-        run(async move {
-            let file = DmaFile::create(&path).await.expect("a file");
-            let done = Rc::new(Cell::new(false));
-            let task = glommio::spawn_local({
-                let done = Rc::clone(&done);
-                async move {
-                    file.fdatasync().await.expect("synced");
-                    file.close().await.expect("closed");
-                    done.set(true);
-                }
-            });
-            let began = Instant::now();
-            while !done.get() {
-                assert!(began.elapsed() < Duration::from_secs(20), "nobody else ran");
-                give_way().await;
-            }
-            task.await;
-            std::fs::remove_file(&path).expect("it is there");
         });
     }
 

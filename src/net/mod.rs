@@ -10,7 +10,7 @@ mod poller;
 mod unsent;
 
 pub use connection::{Connection, Received, Unread};
-pub use doorbell::{give_way, ready_or_timeout};
+pub use doorbell::ready_or_timeout;
 pub use lingering::Lingering;
 pub use listener::{Accepted, Listener};
 pub use peer::Peer;

@@ -25,7 +25,7 @@ use super::shard_store::ShardStore;
 use crate::access::Guard;
 use crate::base::ShardId;
 use crate::broker::{OptionError, Options, ShardCore};
-use crate::mesh::{self, Port};
+use crate::mesh::{self, Alarm, Port};
 use crate::net::Listener;
 use crate::storage::{Journal, LogOptions, Opened, Store, StoreError, StoreHandle};
 
@@ -212,9 +212,9 @@ struct StorePlan {
 }
 
 impl StorePlan {
-    async fn carry_out(self) -> io::Result<ShardStore> {
-        let next_number = self.options.next_number;
-        let journal = Journal::start(&self.folder, self.options).await.map_err(|error| {
+    fn carry_out(self, alarm: &Arc<Alarm>) -> io::Result<ShardStore> {
+        let (next_number, alarm) = (self.options.next_number, Arc::clone(alarm));
+        let journal = Journal::start(&self.folder, self.options, move || _ = alarm.ring()).map_err(|error| {
             io::Error::new(error.kind(), format!("cannot write into {}: {error}", self.folder.display()))
         })?;
         Ok(ShardStore::new(journal, self.store, next_number))
@@ -238,7 +238,7 @@ fn spawn(
         let started = parts.started.clone();
         let core = ShardCore::new(parts.port.shard(), options, guard, parts.clock.now());
         let store = match plan {
-            Some(plan) => plan.carry_out().await.map(Some),
+            Some(plan) => plan.carry_out(parts.port.alarm()).map(Some),
             None => Ok(None),
         };
         let shard = store.and_then(|store| Shard::new(parts, core.expect("options that were looked at before"), store));
@@ -246,7 +246,7 @@ fn spawn(
             Ok(shard) => {
                 // The shard has its own, and lets go of it when it serves.
                 drop(started);
-                shard.run().await;
+                shard.run();
             }
             // Whoever does not wait for it any more has failed to start another one.
             Err(error) => _ = started.send(Err(error)),

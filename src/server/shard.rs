@@ -167,21 +167,17 @@ impl Shard {
         })
     }
 
-    pub(super) async fn run(mut self) {
+    pub(super) fn run(mut self) {
         if !self.stage.is_starting() {
             self.tell_started();
         }
         let mut is_busy = true;
         while !self.is_finished(self.clock.now()) {
-            if self.is_journal_busy() {
-                self.wait_beside_journal(is_busy).await;
-            } else {
-                self.wait(is_busy);
-            }
+            self.wait(is_busy);
             is_busy = self.turn(self.clock.now());
         }
         if let Some(store) = &mut self.store {
-            store.close().await;
+            store.close();
         }
     }
 

@@ -11,8 +11,9 @@ use crate::broker::Input;
 use crate::storage::Told;
 
 impl Shard {
-    pub(super) fn is_journal_busy(&self) -> bool {
-        self.store.as_ref().is_some_and(|store| store.journal.is_busy())
+    /// True: it has done something.
+    pub(super) fn hear_journal(&mut self) -> bool {
+        self.store.as_mut().is_some_and(|store| store.journal.hear())
     }
 
     /// What the turn recorded goes to the journal, and what became durable since the last one comes from it.

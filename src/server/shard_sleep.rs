@@ -1,46 +1,14 @@
-//! How a shard waits for the next thing to do. While its journal has nothing under way it sleeps in `epoll_wait` itself;
-//! while glommio writes and syncs for it, it sleeps behind the doorbell, where a commit that is done wakes it too.
+//! How a shard waits for the next thing to do: asleep in `epoll_wait`, or looking again and again for a moment.
 
 use std::time::{Duration, Instant};
-
-use futures_lite::future::or;
 
 use super::gather::REST;
 use super::report::Report;
 use super::shard::Shard;
 use crate::base::{Millis, Timestamp};
-use crate::net::{give_way, ready_or_timeout};
-
-/// How often a shard that has something to do lets glommio go on with the journal's commits. Giving way costs 6 to 9 us, and
-/// a disk takes 150 us for a commit: a busy shard loses less than a tenth of its time.
-const GIVE_WAY_INTERVAL: Duration = Duration::from_micros(100);
 
 impl Shard {
-    /// With the journal busy.
-    pub(super) async fn wait_beside_journal(&mut self, is_busy: bool) {
-        let now = self.clock.now();
-        if is_busy {
-            self.give_way_at_times().await;
-        } else if self.may_sleep(now) {
-            let timeout = self.timeout(now);
-            if let Some(store) = &self.store {
-                let changed = async { store.journal.changed().await };
-                or(async { _ = ready_or_timeout(&self.poller, timeout).await }, changed).await;
-            }
-            self.port.woke();
-        }
-        self.poller.wait(Some(Duration::ZERO));
-    }
-
-    async fn give_way_at_times(&mut self) {
-        let Some(store) = &mut self.store else { return };
-        if store.gave_way.elapsed() >= GIVE_WAY_INTERVAL {
-            give_way().await;
-            store.gave_way = Instant::now();
-        }
-    }
-
-    /// With no journal, or nothing of it under way.
+    /// Waits for the next thing to do, where there is nothing.
     pub(super) fn wait(&mut self, is_busy: bool) {
         if is_busy {
             return self.poller.wait(Some(Duration::ZERO));
@@ -57,9 +25,10 @@ impl Shard {
         self.port.woke();
     }
 
-    /// Commands are looked at once more when whoever sends one knows that he has to ring.
+    /// Commands, and what the journal has done, are looked at once more when whoever has some knows that he has to ring.
     fn may_sleep(&mut self, now: Timestamp) -> bool {
-        let may_sleep = self.port.prepare_sleep() && !self.take_commands(now) && !self.may_unstall();
+        let may_sleep =
+            self.port.prepare_sleep() && !self.take_commands(now) && !self.hear_journal() && !self.may_unstall();
         if !may_sleep {
             self.port.woke();
         }

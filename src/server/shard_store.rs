@@ -1,7 +1,6 @@
 //! A shard's part of the store: its journal, the way to the store's threads, and how far both are.
 
 use std::sync::mpsc::Sender;
-use std::time::Instant;
 
 use tracing::{error, info};
 
@@ -18,8 +17,6 @@ pub(super) struct ShardStore {
     settled: u64,
     is_writable: bool,
     settles: bool,
-    /// When this shard gave way to the journal last.
-    pub(super) gave_way: Instant,
     /// Who waits until all up to a record is settled.
     rotations: Vec<(u64, Sender<()>)>,
 }
@@ -36,14 +33,13 @@ impl ShardStore {
             settled: before,
             is_writable: true,
             settles: true,
-            gave_way: Instant::now(),
             rotations: Vec::new(),
         }
     }
 
     /// Has everything written that was recorded, as far as the disk lets it.
-    pub(super) async fn close(&mut self) {
-        if !self.journal.close().await {
+    pub(super) fn close(&mut self) {
+        if !self.journal.close() {
             let why = self.journal.failure().map(|failure| failure.what);
             error!("not all was stored at the end: {}", why.as_deref().unwrap_or("the disk took too long"));
         }

@@ -1,7 +1,7 @@
 //! A batch while it forms: records are written where the disk will be given them from. How long it gets is not known
 //! before, so a buffer that is too small is replaced by a larger one; who begins a batch knows how long the last one was.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::codec;
 use super::segment::{BATCH_HEADER_BYTES, BLOCK_BYTES, BatchHeader, RECORD_HEADER_BYTES, Salt};
@@ -111,7 +111,7 @@ impl<B: Buffer> Batch<B> {
 
     /// To be shared with who writes it.
     pub(super) fn share(self) -> Shared<B> {
-        Shared { buffer: Rc::new(self.buffer), extent: self.extent }
+        Shared { buffer: Arc::new(self.buffer), extent: self.extent }
     }
 
     #[cold]
@@ -139,13 +139,13 @@ impl<B: Buffer> Sink for Batch<B> {
 /// A batch that is being written.
 #[derive(Debug)]
 pub(super) struct Shared<B> {
-    buffer: Rc<B>,
+    buffer: Arc<B>,
     extent: Extent,
 }
 
 impl<B: Buffer> Shared<B> {
-    pub(super) fn buffer(&self) -> Rc<B> {
-        Rc::clone(&self.buffer)
+    pub(super) fn buffer(&self) -> Arc<B> {
+        Arc::clone(&self.buffer)
     }
 
     pub(super) const fn extent(&self) -> Extent {
@@ -154,7 +154,7 @@ impl<B: Buffer> Shared<B> {
 
     /// Was not written, as far as anybody knows.
     pub(super) fn unshare(self) -> Batch<B> {
-        let buffer = Rc::try_unwrap(self.buffer).unwrap_or_else(|shared| {
+        let buffer = Arc::try_unwrap(self.buffer).unwrap_or_else(|shared| {
             // Who wrote it has not let go yet.
             let mut own = B::allocate(shared.bytes().len());
             own.bytes_mut().copy_from_slice(shared.bytes());

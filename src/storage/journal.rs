@@ -1,24 +1,17 @@
-//! A shard's log on a disk: [`Log`] says what is to be done, glommio does it, in tasks of the shard's own executor. What
-//! the shard calls in its turns never waits.
-//!
-//! While [`Journal::is_busy`], the shard has to come to its executor, or nothing goes on; [`Journal::changed`] tells when
-//! there is something to hear.
+//! A shard's log on the machine's disk: [`Log`] says what is to be done, two threads do it, one that commits and one that
+//! prepares segments meanwhile. What the shard calls in its turns never waits; when there is something to hear, it is
+//! woken.
 
-use std::cell::{Cell, RefCell};
 use std::fs::DirBuilder;
-use std::future::poll_fn;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use futures_lite::future;
-use glommio::io::DmaBuffer;
-use glommio::timer::Timer;
-
-use super::disk::Disk;
+use super::disk::{Aligned, Disk};
 use super::log::{Ended, Failure, Log, LogCounters, LogOptions};
 use super::operation::{FileName, Lane, Operation};
 use crate::base::ShardId;
@@ -39,200 +32,191 @@ pub struct FullSegment {
 
 #[derive(Debug)]
 pub struct Journal {
-    writer: Rc<Writer>,
+    log: Log<Aligned>,
+    disk: Arc<Disk>,
     shard: ShardId,
+    commits: Sender<Operation<Aligned>>,
+    upkeep: Sender<Operation<Aligned>>,
+    done: Receiver<Done>,
 }
 
-/// What the shard and the tasks share; nobody holds the log while he waits.
+/// How an operation went, and when that was.
 #[derive(Debug)]
-struct Writer {
-    log: RefCell<Log<DmaBuffer>>,
-    disk: Disk,
-    news: News,
+struct Done {
+    lane: Lane,
+    result: Result<(), String>,
+    at: Instant,
+    /// The sync that always follows the write of a batch: begun when that was done, without asking.
+    sync: Option<(Result<(), String>, Instant)>,
 }
 
 impl Journal {
     /// In the shard's folder, which is made if it is not there. Returns when there is a segment to write to. Segments that
-    /// are there already are left alone.
-    pub async fn start(folder: &Path, options: LogOptions) -> io::Result<Self> {
+    /// are there already are left alone. `wake` is called, on other threads, when there is something to hear.
+    pub fn start(folder: &Path, options: LogOptions, wake: impl Fn() + Clone + Send + 'static) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        let found = files(folder)?;
-        let log = RefCell::new(Log::new(options, &found));
-        let writer = Rc::new(Writer { log, disk: Disk::new(folder), news: News::default() });
-        let journal = Self { writer, shard: options.shard };
-        loop {
-            journal.writer.go_on(Instant::now());
-            if journal.writer.log.borrow().is_ready() {
-                return Ok(journal);
-            }
-            if let Some(Failure { what }) = journal.failure() {
-                return Err(io::Error::other(what));
-            }
-            journal.changed().await;
-        }
+        let disk = Arc::new(Disk::new(folder));
+        let log = prepared(Log::new(options, &files(folder)?), &disk)?;
+        let (tell, done) = channel();
+        let shard = options.shard;
+        let begin = |lane: Lane, name: &str| {
+            let (operations, asked) = channel();
+            let (disk, tell, wake) = (Arc::clone(&disk), tell.clone(), wake.clone());
+            let work = move || work(lane, &asked, &disk, &tell, &wake);
+            thread::Builder::new().name(format!("{name}-{}", shard.index())).spawn(work)?;
+            Ok::<_, io::Error>(operations)
+        };
+        let (commits, upkeep) = (begin(Lane::Commit, "commits")?, begin(Lane::Upkeep, "segments")?);
+        Ok(Self { log, disk, shard, commits, upkeep, done })
     }
 
     /// Takes the records: those of a call become durable together, so that groups must be whole.
     pub fn record(&mut self, records: &mut Vec<Record>) {
         if !records.is_empty() {
-            self.writer.log.borrow_mut().record(Instant::now(), records);
+            self.log.record(Instant::now(), records);
         }
     }
 
-    /// Begins what can begin.
+    /// Hears what was done, and begins what can begin.
     pub fn turn(&mut self, now: Instant) {
-        self.writer.go_on(now);
+        self.hear();
+        self.begin(now);
     }
 
-    /// Returns when something was committed, has failed, or is full, or when the journal is busy no more. What is new before
-    /// it is called counts, so that nothing is missed.
-    pub async fn changed(&self) {
-        self.writer.news.heard().await;
+    /// True: something was done since this was asked last.
+    pub fn hear(&mut self) -> bool {
+        let mut heard_any = false;
+        while let Ok(done) = self.done.try_recv() {
+            self.take(done);
+            heard_any = true;
+        }
+        heard_any
+    }
+
+    fn take(&mut self, done: Done) {
+        let Done { lane, result, at, sync } = done;
+        self.log.done(at, lane, result);
+        if let Some((result, ended)) = sync {
+            let next = self.log.next(at, lane);
+            debug_assert!(matches!(next, Some(Operation::Sync(_))), "a batch that was written is synced");
+            self.log.done(ended, lane, result);
+        }
+    }
+
+    fn begin(&mut self, now: Instant) {
+        for (lane, to) in [(Lane::Commit, &self.commits), (Lane::Upkeep, &self.upkeep)] {
+            if let Some(operation) = self.log.next(now, lane) {
+                // Its thread ends with us, and a panic ends the process.
+                let _ = to.send(operation);
+            }
+        }
     }
 
     /// The number of the last record that need not be waited for.
     pub fn committed(&self) -> u64 {
-        self.writer.log.borrow().committed()
+        self.log.committed()
     }
 
-    /// Whether something was asked of glommio that is not done.
-    pub fn is_busy(&self) -> bool {
-        self.writer.is_busy()
-    }
-
-    /// When [`Self::turn`] will have something to do.
+    /// When [`Self::turn`] will have something to do by itself.
     pub fn due(&self) -> Option<Instant> {
-        self.writer.log.borrow().due()
+        self.log.due()
     }
 
     /// What was recorded waits no longer.
     pub fn commit_now(&mut self) {
-        self.writer.log.borrow_mut().commit_now();
-        self.writer.go_on(Instant::now());
+        self.log.commit_now();
+        self.begin(Instant::now());
     }
 
     /// Commits, then ends the segment even if it is not full: it comes with [`Self::full_segments`], unless it is empty.
     pub fn rotate(&mut self) {
-        self.writer.log.borrow_mut().rotate();
-        self.writer.go_on(Instant::now());
+        self.log.rotate();
+        self.begin(Instant::now());
     }
 
     /// Those that have ended since this was asked last.
     pub fn full_segments(&mut self) -> Vec<FullSegment> {
-        let ended = self.writer.log.borrow_mut().full_segments();
         let full = |Ended { sequence, last_number }| {
-            let path = self.writer.disk.path(FileName::Segment(sequence));
+            let path = self.disk.path(FileName::Segment(sequence));
             FullSegment { path, shard: self.shard, sequence, last_number }
         };
-        ended.into_iter().map(full).collect()
+        self.log.full_segments().into_iter().map(full).collect()
     }
 
     /// What counts in the segment is safe elsewhere, and nobody reads it any more: its file is used again, or removed.
     pub fn settled(&mut self, sequence: u64) {
-        self.writer.log.borrow_mut().settled(sequence);
-        self.writer.go_on(Instant::now());
+        self.log.settled(sequence);
+        self.begin(Instant::now());
     }
 
     /// Why nothing can be committed now; it is tried once a second. None when all is well again.
     pub fn failure(&self) -> Option<Failure> {
-        self.writer.log.borrow().failure()
+        self.log.failure()
     }
 
     pub fn counters(&self) -> LogCounters {
-        self.writer.log.borrow().counters()
+        self.log.counters()
     }
 
-    /// Commits what is left. True: all that was ever recorded is on the disk.
-    pub async fn close(&mut self) -> bool {
-        self.writer.log.borrow_mut().close();
-        future::or(self.writer.end(), async {
-            Timer::new(CLOSE_MAX).await;
-        })
-        .await;
-        let log = self.writer.log.borrow();
-        log.synced() == log.recorded()
+    /// Commits what is left, and waits for it. True: all that was ever recorded is on the disk.
+    pub fn close(&mut self) -> bool {
+        let until = Instant::now() + CLOSE_MAX;
+        self.log.close();
+        while !self.is_over() {
+            let now = Instant::now();
+            self.begin(now);
+            let wait = until.min(self.log.due().unwrap_or(until)).saturating_duration_since(now);
+            match self.done.recv_timeout(wait) {
+                Ok(done) => self.take(done),
+                Err(_) if Instant::now() >= until => break,
+                Err(_) => {}
+            }
+        }
+        self.log.synced() == self.log.recorded()
+    }
+
+    fn is_over(&self) -> bool {
+        let is_busy = self.log.is_busy(Lane::Commit) || self.log.is_busy(Lane::Upkeep);
+        self.log.synced() == self.log.recorded() && !is_busy
     }
 }
 
-impl Writer {
-    fn is_busy(&self) -> bool {
-        let log = self.log.borrow();
-        log.is_busy(Lane::Commit) || log.is_busy(Lane::Upkeep)
-    }
-
-    fn go_on(self: &Rc<Self>, now: Instant) {
-        for lane in [Lane::Commit, Lane::Upkeep] {
-            let operation = self.log.borrow_mut().next(now, lane);
-            if let Some(operation) = operation {
-                glommio::spawn_local(Rc::clone(self).run(lane, operation)).detach();
-            }
+/// With a segment to write to.
+fn prepared(mut log: Log<Aligned>, disk: &Disk) -> io::Result<Log<Aligned>> {
+    while !log.is_ready() {
+        if let Some(Failure { what }) = log.failure() {
+            return Err(io::Error::other(what));
         }
+        let operation = log.next(Instant::now(), Lane::Upkeep);
+        let operation = operation.ok_or_else(|| io::Error::other("no segment can be prepared"))?;
+        log.done(Instant::now(), Lane::Upkeep, disk.run(&operation));
     }
-
-    /// The operation, and those that follow it, as long as there are any.
-    async fn run(self: Rc<Self>, lane: Lane, first: Operation<DmaBuffer>) {
-        let mut operation = Some(first);
-        while let Some(current) = operation {
-            let is_commit = lane == Lane::Commit && matches!(current, Operation::Sync(_));
-            let result = self.disk.run(current).await;
-            let (now, is_news) = (Instant::now(), is_commit || result.is_err());
-            self.log.borrow_mut().done(now, lane, result);
-            operation = self.log.borrow_mut().next(now, lane);
-            // What one lane has done may be what the other waited for.
-            self.go_on(now);
-            if is_news || operation.is_none() {
-                self.news.tell();
-            }
-        }
-    }
-
-    /// Returns when all is committed and nothing is under way.
-    async fn end(self: &Rc<Self>) {
-        loop {
-            self.go_on(Instant::now());
-            let due = {
-                let log = self.log.borrow();
-                if log.synced() == log.recorded() && !log.is_busy(Lane::Commit) && !log.is_busy(Lane::Upkeep) {
-                    break;
-                }
-                log.due()
-            };
-            let again = async {
-                match due {
-                    Some(due) => drop(Timer::new(due.saturating_duration_since(Instant::now())).await),
-                    None => future::pending().await,
-                }
-            };
-            future::or(self.news.heard(), again).await;
-        }
-        self.disk.close_all().await;
-    }
+    Ok(log)
 }
 
-/// That there is something to hear, and who waits for it.
-#[derive(Default, Debug)]
-struct News {
-    is_new: Cell<bool>,
-    waits: RefCell<Option<Waker>>,
-}
-
-impl News {
-    fn tell(&self) {
-        self.is_new.set(true);
-        if let Some(waker) = self.waits.take() {
-            waker.wake();
-        }
-    }
-
-    async fn heard(&self) {
-        poll_fn(|context| {
-            if self.is_new.take() {
-                return Poll::Ready(());
+/// Does one thing after the other, until nobody asks any more.
+fn work(
+    lane: Lane,
+    asked: &Receiver<Operation<Aligned>>,
+    disk: &Disk,
+    tell: &Sender<Done>,
+    wake: &(impl Fn() + Clone + Send + 'static),
+) {
+    for operation in asked {
+        let result = disk.run(&operation);
+        let at = Instant::now();
+        let sync = match (&operation, &result) {
+            (Operation::Write { file, .. }, Ok(())) if lane == Lane::Commit => {
+                Some((disk.run(&Operation::Sync(*file)), Instant::now()))
             }
-            *self.waits.borrow_mut() = Some(context.waker().clone());
-            Poll::Pending
-        })
-        .await;
+            _ => None,
+        };
+        // So that the batch is nobody else's when it is heard of.
+        drop(operation);
+        if tell.send(Done { lane, result, at, sync }).is_err() {
+            return;
+        }
+        wake();
     }
 }
 

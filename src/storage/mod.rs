@@ -1,5 +1,5 @@
 //! L4: what survives the process. Each shard appends its records to a log of its own: [`Log`] is its writer without a
-//! disk, [`Journal`] the same on a disk by way of glommio, [`segment`] its format and its reader. A thread moves what of
+//! disk, [`Journal`] the same on the disk of the machine, [`segment`] its format and its reader. A thread moves what of
 //! them is still needed into the settled store ([`StoreHandle`]), and a start ([`Store::open`]) puts both together.
 
 mod backup;

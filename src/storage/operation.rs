@@ -1,7 +1,7 @@
-//! What the log asks of a disk, one step at a time. A disk may be glommio's, or one that a test makes up.
+//! What the log asks of a disk, one step at a time. A disk may be that of the machine, or one that a test makes up.
 
 use std::fmt;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// A file in the folder of a shard. The number is that of a segment that is, was or was to be in it; none comes twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -57,7 +57,7 @@ pub enum Operation<B> {
     Write {
         file: FileName,
         offset: u64,
-        buffer: Rc<B>,
+        buffer: Arc<B>,
     },
     /// What was written to the file, and its length.
     Sync(FileName),

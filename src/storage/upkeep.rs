@@ -20,7 +20,7 @@
 //! A job that does away with something counts for nothing, so that nobody cares whether it went well.
 
 use std::collections::VecDeque;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::batch::Buffer;
@@ -78,7 +78,7 @@ struct Prepare<B> {
     file: FileName,
     segment: Prepared,
     step: Step,
-    zeros: Option<Rc<B>>,
+    zeros: Option<Arc<B>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -288,7 +288,7 @@ impl<B: Buffer> Prepare<B> {
                 Operation::Write { file, offset: from, buffer: self.zeros(self.segment.bytes - from) }
             }
             Step::Header => {
-                let buffer = Rc::new(filled(BLOCK_BYTES, |bytes| {
+                let buffer = Arc::new(filled(BLOCK_BYTES, |bytes| {
                     bytes.copy_from_slice(&self.segment.header.to_block());
                 }));
                 Operation::Write { file, offset: 0, buffer }
@@ -299,11 +299,11 @@ impl<B: Buffer> Prepare<B> {
     }
 
     /// So many, or as many as are written at once.
-    fn zeros(&mut self, bytes: u64) -> Rc<B> {
+    fn zeros(&mut self, bytes: u64) -> Arc<B> {
         if bytes < ZERO_BYTES {
-            return Rc::new(filled(bytes as usize, |bytes| bytes.fill(0)));
+            return Arc::new(filled(bytes as usize, |bytes| bytes.fill(0)));
         }
-        Rc::clone(self.zeros.get_or_insert_with(|| Rc::new(filled(ZERO_BYTES as usize, |bytes| bytes.fill(0)))))
+        Arc::clone(self.zeros.get_or_insert_with(|| Arc::new(filled(ZERO_BYTES as usize, |bytes| bytes.fill(0)))))
     }
 }
 

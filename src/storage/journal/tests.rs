@@ -1,12 +1,10 @@
-//! The journal on the disk of the machine: in glommio's executor, in a directory that is removed afterwards.
+//! The journal on the disk of the machine, in a directory that is removed afterwards.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
-
-use glommio::LocalExecutorBuilder;
 
 use super::super::log::Durability;
 use super::super::samples::{hasher, number, numbered};
@@ -53,17 +51,12 @@ fn options() -> LogOptions {
     }
 }
 
-/// As the broker makes executors.
-fn run<T: 'static>(future: impl Future<Output = T> + 'static) -> T {
-    let builder = LocalExecutorBuilder::default().io_memory(64 * 1024).ring_depth(4096);
-    let all = async {
-        let over = async {
-            Timer::new(PATIENCE).await;
-            panic!("it does not come to an end");
-        };
-        future::or(future, over).await
-    };
-    builder.make().expect("an executor").run(all)
+fn start(folder: &Path, options: LogOptions) -> io::Result<Journal> {
+    Journal::start(folder, options, || ())
+}
+
+fn is_busy(journal: &Journal) -> bool {
+    [Lane::Commit, Lane::Upkeep].into_iter().any(|lane| journal.log.is_busy(lane))
 }
 
 fn record(journal: &mut Journal, numbers: impl Iterator<Item = u64>) {
@@ -71,25 +64,20 @@ fn record(journal: &mut Journal, numbers: impl Iterator<Item = u64>) {
     journal.turn(Instant::now());
 }
 
-async fn committed(journal: &mut Journal, number: u64) {
-    until(journal, |journal| journal.committed() >= number).await;
+fn committed(journal: &mut Journal, number: u64) {
+    until(journal, |journal| journal.committed() >= number);
 }
 
 /// As the shard's loop does, without its other work.
-async fn until(journal: &mut Journal, is_so: impl Fn(&Journal) -> bool) {
+fn until(journal: &mut Journal, is_so: impl Fn(&Journal) -> bool) {
+    let began = Instant::now();
     loop {
         journal.turn(Instant::now());
         if is_so(journal) {
             return;
         }
-        let due = journal.due();
-        let timer = async {
-            match due {
-                Some(due) => drop(Timer::new(due.saturating_duration_since(Instant::now())).await),
-                None => future::pending().await,
-            }
-        };
-        future::or(journal.changed(), timer).await;
+        assert!(began.elapsed() < PATIENCE, "it does not come to an end");
+        thread::sleep(Duration::from_micros(200));
     }
 }
 
@@ -114,134 +102,122 @@ fn found(folder: &Path, next: u64) -> Vec<u64> {
 fn what_is_committed_is_in_the_file_and_only_its_owner_can_read_it() {
     let place = Place::new();
     let folder = place.shard();
-    run(async move {
-        let mut journal = Journal::start(&folder, options()).await.expect("a journal");
-        assert!(!journal.is_busy() && journal.committed() == 0);
-        record(&mut journal, 1..=3);
-        assert!(journal.is_busy());
-        record(&mut journal, 4..=4);
-        committed(&mut journal, 4).await;
-        assert_eq!(found(&folder, 1), [1, 2, 3, 4]);
-        let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
-        assert_eq!(mode(&folder), 0o700);
-        assert_eq!(mode(&folder.join(FileName::Segment(1).to_string())), 0o600);
-        let counters = journal.counters();
-        assert_eq!((counters.records, counters.bytes_waiting), (4, 0));
-        assert!(journal.close().await);
-    });
+    let mut journal = start(&folder, options()).expect("a journal");
+    assert!(!is_busy(&journal) && journal.committed() == 0);
+    record(&mut journal, 1..=3);
+    assert!(is_busy(&journal));
+    record(&mut journal, 4..=4);
+    committed(&mut journal, 4);
+    assert_eq!(found(&folder, 1), [1, 2, 3, 4]);
+    let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
+    assert_eq!(mode(&folder), 0o700);
+    assert_eq!(mode(&folder.join(FileName::Segment(1).to_string())), 0o600);
+    let counters = journal.counters();
+    assert_eq!((counters.records, counters.bytes_waiting), (4, 0));
+    assert!(journal.close());
 }
 
 #[test]
-fn a_batch_longer_than_what_glommio_has_registered_and_than_a_segment_is_committed() {
+fn a_batch_longer_than_a_segment_is_committed() {
     let place = Place::new();
     let folder = place.shard();
-    run(async move {
-        let mut journal = Journal::start(&folder, options()).await.expect("a journal");
-        record(&mut journal, 1..=5000);
-        committed(&mut journal, 5000).await;
-        assert_eq!(found(&folder, 1), (1..=5000).collect::<Vec<_>>());
-        assert!(journal.close().await);
-    });
+    let mut journal = start(&folder, options()).expect("a journal");
+    record(&mut journal, 1..=5000);
+    committed(&mut journal, 5000);
+    assert_eq!(found(&folder, 1), (1..=5000).collect::<Vec<_>>());
+    assert!(journal.close());
 }
 
 #[test]
 fn full_segments_come_in_order_and_settled_ones_are_used_again() {
     let place = Place::new();
     let folder = place.shard();
-    run(async move {
-        let mut journal = Journal::start(&folder, options()).await.expect("a journal");
-        let (mut next, mut settled) = (1, 0);
-        for _ in 0..200 {
-            record(&mut journal, next..next + 10);
-            next += 10;
-            committed(&mut journal, next - 1).await;
-            for full in journal.full_segments() {
-                assert_eq!(full.path, folder.join(FileName::Segment(full.sequence).to_string()));
-                let bytes = fs::read(&full.path).expect("a full segment");
-                let (_, batches) = Segment::open(&bytes).expect("a full segment");
-                let batches: Vec<_> = batches.map(|batch| batch.expect("no damage")).collect();
-                assert_eq!(batches.first().map(|batch| batch.first), Some(settled + 1));
-                assert_eq!(batches.last().map(|batch| batch.last), Some(full.last_number));
-                settled = full.last_number;
-                journal.settled(full.sequence);
-            }
+    let mut journal = start(&folder, options()).expect("a journal");
+    let (mut next, mut settled) = (1, 0);
+    for _ in 0..200 {
+        record(&mut journal, next..next + 10);
+        next += 10;
+        committed(&mut journal, next - 1);
+        for full in journal.full_segments() {
+            assert_eq!(full.path, folder.join(FileName::Segment(full.sequence).to_string()));
+            let bytes = fs::read(&full.path).expect("a full segment");
+            let (_, batches) = Segment::open(&bytes).expect("a full segment");
+            let batches: Vec<_> = batches.map(|batch| batch.expect("no damage")).collect();
+            assert_eq!(batches.first().map(|batch| batch.first), Some(settled + 1));
+            assert_eq!(batches.last().map(|batch| batch.last), Some(full.last_number));
+            settled = full.last_number;
+            journal.settled(full.sequence);
         }
-        assert_eq!(found(&folder, settled + 1), (settled + 1..next).collect::<Vec<_>>());
-        assert!(settled > next - 200);
-        assert_eq!(journal.counters().segments_unsettled, 0);
-        until(&mut journal, |journal| !journal.is_busy()).await;
-        let files = files(&folder).expect("a folder");
-        assert!(files.len() <= 4, "{files:?}");
-        assert!(files.iter().all(|(_, bytes)| *bytes == options().segment_bytes), "{files:?}");
-        assert!(journal.close().await);
-    });
+    }
+    assert_eq!(found(&folder, settled + 1), (settled + 1..next).collect::<Vec<_>>());
+    assert!(settled > next - 200);
+    assert_eq!(journal.counters().segments_unsettled, 0);
+    until(&mut journal, |journal| !is_busy(journal));
+    let files = files(&folder).expect("a folder");
+    assert!(files.len() <= 4, "{files:?}");
+    assert!(files.iter().all(|(_, bytes)| *bytes == options().segment_bytes), "{files:?}");
+    assert!(journal.close());
 }
 
 #[test]
 fn a_rotation_gives_what_was_recorded_before_it() {
     let place = Place::new();
     let folder = place.shard();
-    run(async move {
-        let slow = LogOptions { commit_delay: PATIENCE, ..options() };
-        let mut journal = Journal::start(&folder, slow).await.expect("a journal");
-        record(&mut journal, 1..=3);
-        assert!(!journal.is_busy());
-        journal.rotate();
-        committed(&mut journal, 3).await;
-        let full = journal.full_segments();
-        assert_eq!(full.iter().map(|full| full.last_number).collect::<Vec<_>>(), [3]);
-        record(&mut journal, 4..=5);
-        assert_eq!(journal.committed(), 3);
-        journal.commit_now();
-        committed(&mut journal, 5).await;
-        assert_eq!(found(&folder, 1), [1, 2, 3, 4, 5]);
-        assert!(journal.close().await);
-    });
+    let slow = LogOptions { commit_delay: PATIENCE, ..options() };
+    let mut journal = start(&folder, slow).expect("a journal");
+    record(&mut journal, 1..=3);
+    assert!(!is_busy(&journal));
+    journal.rotate();
+    committed(&mut journal, 3);
+    let full = journal.full_segments();
+    assert_eq!(full.iter().map(|full| full.last_number).collect::<Vec<_>>(), [3]);
+    record(&mut journal, 4..=5);
+    assert_eq!(journal.committed(), 3);
+    journal.commit_now();
+    committed(&mut journal, 5);
+    assert_eq!(found(&folder, 1), [1, 2, 3, 4, 5]);
+    assert!(journal.close());
 }
 
 #[test]
 fn with_an_interval_nobody_waits_and_the_end_leaves_nothing_out() {
     let place = Place::new();
     let folder = place.shard();
-    run(async move {
-        let often = LogOptions { durability: Durability::Interval(Duration::from_millis(20)), ..options() };
-        let mut journal = Journal::start(&folder, often).await.expect("a journal");
-        record(&mut journal, 1..=3);
-        assert!(journal.committed() == 3 && !journal.is_busy());
-        until(&mut journal, |journal| journal.counters().commits == 1).await;
-        assert_eq!(found(&folder, 1), [1, 2, 3]);
-        record(&mut journal, 4..=9);
-        assert!(journal.close().await);
-        assert_eq!(found(&folder, 1), (1..=9).collect::<Vec<_>>());
-    });
+    let often = LogOptions { durability: Durability::Interval(Duration::from_millis(20)), ..options() };
+    let mut journal = start(&folder, often).expect("a journal");
+    record(&mut journal, 1..=3);
+    assert!(journal.committed() == 3 && !is_busy(&journal));
+    until(&mut journal, |journal| journal.counters().commits == 1);
+    assert_eq!(found(&folder, 1), [1, 2, 3]);
+    record(&mut journal, 4..=9);
+    assert!(journal.close());
+    assert_eq!(found(&folder, 1), (1..=9).collect::<Vec<_>>());
 }
 
 #[test]
 fn the_next_start_leaves_the_segments_alone_and_takes_the_spares() {
     let place = Place::new();
     let folder = place.shard();
-    run(async move {
-        let mut journal = Journal::start(&folder, options()).await.expect("a journal");
-        record(&mut journal, 1..=3);
-        journal.rotate();
-        committed(&mut journal, 3).await;
-        journal.settled(1);
-        record(&mut journal, 4..=6);
-        committed(&mut journal, 6).await;
-        until(&mut journal, |journal| !journal.is_busy()).await;
-        assert!(journal.close().await);
-        let names = |folder: &Path| files(folder).expect("a folder").into_iter().map(|(name, _)| name).collect();
-        let before: BTreeSet<FileName> = names(&folder);
-        assert!(before.contains(&FileName::Spare(1)) && before.contains(&FileName::Segment(2)), "{before:?}");
-        let next = LogOptions { epoch: 2, next_number: 7, ..options() };
-        let mut journal = Journal::start(&folder, next).await.expect("a journal");
-        record(&mut journal, 7..=7);
-        committed(&mut journal, 7).await;
-        let after: BTreeSet<FileName> = names(&folder);
-        assert!(after.contains(&FileName::Segment(2)) && !after.contains(&FileName::Spare(1)), "{after:?}");
-        assert_eq!(found(&folder, 4), [4, 5, 6, 7]);
-        assert!(journal.close().await);
-    });
+    let mut journal = start(&folder, options()).expect("a journal");
+    record(&mut journal, 1..=3);
+    journal.rotate();
+    committed(&mut journal, 3);
+    journal.settled(1);
+    record(&mut journal, 4..=6);
+    committed(&mut journal, 6);
+    until(&mut journal, |journal| !is_busy(journal));
+    assert!(journal.close());
+    let names = |folder: &Path| files(folder).expect("a folder").into_iter().map(|(name, _)| name).collect();
+    let before: BTreeSet<FileName> = names(&folder);
+    assert!(before.contains(&FileName::Spare(1)) && before.contains(&FileName::Segment(2)), "{before:?}");
+    let next = LogOptions { epoch: 2, next_number: 7, ..options() };
+    let mut journal = start(&folder, next).expect("a journal");
+    record(&mut journal, 7..=7);
+    committed(&mut journal, 7);
+    let after: BTreeSet<FileName> = names(&folder);
+    assert!(after.contains(&FileName::Segment(2)) && !after.contains(&FileName::Spare(1)), "{after:?}");
+    assert_eq!(found(&folder, 4), [4, 5, 6, 7]);
+    assert!(journal.close());
 }
 
 /// The folder is away for a while: what was recorded meanwhile is committed when it is back.
@@ -249,24 +225,22 @@ fn the_next_start_leaves_the_segments_alone_and_takes_the_spares() {
 fn while_no_segment_can_be_made_nothing_is_committed_and_then_everything_is() {
     let place = Place::new();
     let (folder, away) = (place.shard(), place.0.join("away"));
-    run(async move {
-        let small = LogOptions { segment_bytes: 3 * BLOCK_BYTES as u64, ..options() };
-        let mut journal = Journal::start(&folder, small).await.expect("a journal");
-        record(&mut journal, 1..=1);
-        committed(&mut journal, 1).await;
-        until(&mut journal, |journal| !journal.is_busy()).await;
-        fs::rename(&folder, &away).expect("renamed");
-        record(&mut journal, 2..=30);
-        until(&mut journal, |journal| journal.failure().is_some()).await;
-        let failure = journal.failure().expect("a failure");
-        assert!(failure.what.contains("cannot open") && failure.what.contains("shard-03"), "{failure:?}");
-        assert_eq!(journal.committed(), 1);
-        fs::rename(&away, &folder).expect("renamed");
-        committed(&mut journal, 30).await;
-        assert_eq!(journal.failure(), None);
-        assert_eq!(found(&folder, 1), (1..=30).collect::<Vec<_>>());
-        assert!(journal.close().await);
-    });
+    let small = LogOptions { segment_bytes: 3 * BLOCK_BYTES as u64, ..options() };
+    let mut journal = start(&folder, small).expect("a journal");
+    record(&mut journal, 1..=1);
+    committed(&mut journal, 1);
+    until(&mut journal, |journal| !is_busy(journal));
+    fs::rename(&folder, &away).expect("renamed");
+    record(&mut journal, 2..=30);
+    until(&mut journal, |journal| journal.failure().is_some());
+    let failure = journal.failure().expect("a failure");
+    assert!(failure.what.contains("cannot open") && failure.what.contains("shard-03"), "{failure:?}");
+    assert_eq!(journal.committed(), 1);
+    fs::rename(&away, &folder).expect("renamed");
+    committed(&mut journal, 30);
+    assert_eq!(journal.failure(), None);
+    assert_eq!(found(&folder, 1), (1..=30).collect::<Vec<_>>());
+    assert!(journal.close());
 }
 
 #[test]
@@ -274,9 +248,7 @@ fn a_journal_that_cannot_be_says_why() {
     let place = Place::new();
     let folder = place.shard();
     fs::write(&folder, "a file").expect("written");
-    run(async move {
-        Journal::start(&folder, options()).await.expect_err("no journal");
-    });
+    start(&folder, options()).expect_err("no journal");
 }
 
 /// A file system that is too small. Where none may be mounted, the test above stands for this one too.
@@ -290,18 +262,18 @@ fn a_full_file_system_stops_commits_until_there_is_room() {
         return;
     }
     let folder = mounted.join("shard-03");
-    let failed = std::panic::catch_unwind(move || run(fill(folder))).is_err();
+    let failed = std::panic::catch_unwind(move || fill(folder)).is_err();
     process::Command::new("umount").arg(&mounted).status().expect("unmounted");
     assert!(!failed);
 }
 
-async fn fill(folder: PathBuf) {
-    let mut journal = Journal::start(&folder, options()).await.expect("a journal");
+fn fill(folder: PathBuf) {
+    let mut journal = start(&folder, options()).expect("a journal");
     let (mut next, mut full) = (1, Vec::new());
     while journal.failure().is_none() {
         record(&mut journal, next..next + 10);
         next += 10;
-        until(&mut journal, |journal| journal.committed() == next - 1 || journal.failure().is_some()).await;
+        until(&mut journal, |journal| journal.committed() == next - 1 || journal.failure().is_some());
         full.extend(journal.full_segments());
     }
     assert!(full.len() > 3 && journal.committed() < next - 1);
@@ -313,8 +285,8 @@ async fn fill(folder: PathBuf) {
         journal.settled(settled.sequence);
     }
     let last = full.last().map_or(0, |full| full.last_number);
-    committed(&mut journal, next - 1).await;
+    committed(&mut journal, next - 1);
     assert_eq!(journal.failure(), None);
     assert_eq!(found(&folder, last + 1), (last + 1..next).collect::<Vec<_>>());
-    assert!(journal.close().await);
+    assert!(journal.close());
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::super::samples::{hasher, number, numbered};
 use super::super::segment::{Chain, Segment};
@@ -434,7 +434,7 @@ struct File {
     /// What is there after a power failure, for certain.
     durable: Vec<u8>,
     /// Not synced: each sector of it is there, or not.
-    pending: Vec<(usize, Rc<Vec<u8>>)>,
+    pending: Vec<(usize, Arc<Vec<u8>>)>,
 }
 
 impl File {
