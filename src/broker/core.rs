@@ -75,6 +75,8 @@ pub struct ShardCore {
     pub(super) counters: Counters,
     /// Messages that wait for clients, or are under way to them.
     pub(super) held: Held,
+    /// Those of them that are in the store alone.
+    pub(super) messages_left: usize,
     pub(super) matches: Matches,
     pub(super) ids: Vec<SubscriptionId>,
     pub(super) scratch: Vec<u8>,
@@ -132,6 +134,7 @@ impl ShardCore {
             homes,
             counters: Counters::default(),
             held: Held::default(),
+            messages_left: 0,
             matches: Matches::new(),
             ids: Vec::new(),
             scratch: Vec::new(),
@@ -162,9 +165,10 @@ impl ShardCore {
         self.sessions.len()
     }
 
-    /// What lies in the tables that grow with what clients do.
+    /// What lies in the tables that grow with what clients do; and what has left them for the store.
     pub fn entries_len(&self) -> usize {
-        self.connections.len() + self.sessions_len() + self.subscriptions_len() + self.retained_len()
+        let tables = self.connections.len() + self.sessions_len() + self.subscriptions_len() + self.retained_len();
+        tables + self.messages_left
     }
 
     pub fn subscriptions_len(&self) -> usize {

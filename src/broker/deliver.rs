@@ -228,7 +228,10 @@ impl ShardCore {
         let was_queued = matches!(reason, DropReason::QueueFullOldest | DropReason::LastValueReplaced);
         let item = match &dropped {
             Dropped::Here(outgoing) => outgoing.item,
-            Dropped::InStore(left) => Some(left.item),
+            Dropped::InStore(left) => {
+                self.messages_left -= 1;
+                Some(left.item)
+            }
         };
         self.record_dequeued(slot, item.filter(|_| was_queued), fx);
         if let Dropped::Here(outgoing) = dropped {

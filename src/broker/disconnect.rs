@@ -225,6 +225,7 @@ impl ShardCore {
         });
         for (may_go_on, item) in in_flight.chain(session.queue.drain().map(|item| (true, item))) {
             self.held.drop(&item);
+            self.messages_left -= usize::from(matches!(item, Dropped::InStore(_)));
             match item {
                 Dropped::Here(Outgoing { via: Some(via), message, .. }) if may_go_on => {
                     let is_its = |share: &&Membership| share.home == via.home && share.reference == via.group;

@@ -44,11 +44,14 @@ impl ShardCore {
             return false;
         }
         // What a shared group chose the session for is to be at hand when the session ends, for another member.
+        let mut count = 0;
         let all_left = session.queue.leave(|outgoing| {
-            let item = outgoing.item.filter(|item| item.number() <= settled)?;
-            let left = Left { item, bytes: u32::try_from(outgoing.bytes()).ok()? };
-            outgoing.via.is_none().then_some(left)
+            let item = outgoing.item.filter(|item| item.number() <= settled && outgoing.via.is_none())?;
+            let bytes = u32::try_from(outgoing.bytes()).ok()?;
+            count += 1;
+            Some(Left { item, bytes })
         });
+        self.messages_left += count;
         session.is_listed = !all_left;
         !all_left
     }
@@ -79,12 +82,15 @@ impl ShardCore {
         let (mut gone, held) = (Vec::new(), &mut self.held);
         let found = &mut self.sessions[slot];
         found.is_loading = false;
+        let messages_left = &mut self.messages_left;
         let on_load = |left: Left, outgoing: &Outgoing| {
+            *messages_left -= 1;
             held.take_left(left);
             held.put(outgoing);
         };
         found.queue.load(last, loaded, on_load, |left| gone.push(left));
         for left in gone {
+            self.messages_left -= 1;
             self.held.take_left(left);
             self.counters.drop_message(DropReason::StoreLost);
         }

@@ -61,10 +61,11 @@ impl ShardCore {
                 StoredItem::Left { item, bytes } => {
                     let left = Left { item, bytes };
                     self.held.put_left(left);
+                    self.messages_left += 1;
                     self.sessions[slot].queue.push_left(left);
                 }
                 StoredItem::Loaded(stored) => {
-                    let outgoing = self.outgoing_of(stored);
+                    let outgoing = self.outgoing_of(*stored);
                     self.held.put(&outgoing);
                     self.sessions[slot].queue.push_loaded(outgoing);
                 }

@@ -39,11 +39,9 @@ pub struct StoredMessage {
 #[derive(Clone, PartialEq, Debug)]
 pub enum StoredItem {
     /// It stays in the store until it is asked for; `bytes` are those that it counts for.
-    Left {
-        item: RecordId,
-        bytes: u32,
-    },
-    Loaded(StoredMessage),
+    Left { item: RecordId, bytes: u32 },
+    /// In a box, as a million others need none.
+    Loaded(Box<StoredMessage>),
 }
 
 impl StoredItem {

@@ -18,6 +18,7 @@ use super::command::{Command, ShardHandle};
 use super::config::Config;
 use super::control::{Control, SOCKET_FILE};
 use super::doors::Doors;
+use super::memory::give_back;
 use super::open_store::{journal_options, open_store};
 use super::parcel::Parcel;
 use super::shard::{Shard, ShardParts};
@@ -27,7 +28,7 @@ use crate::base::ShardId;
 use crate::broker::{OptionError, Options, ShardCore};
 use crate::mesh::{self, Alarm, Port};
 use crate::net::Listener;
-use crate::storage::{Journal, LogOptions, Opened, Store, StoreError, StoreHandle};
+use crate::storage::{Journal, LogOptions, Opened, Store, StoreError, StoreHandle, Told};
 
 /// The rings that the kernel gives glommio. What waits in them has to be cancelled at every turn of its reactor, which
 /// is cheap with room to spare.
@@ -276,7 +277,13 @@ impl RunningStore {
     fn start(store: Store, shards: &[ShardHandle]) -> Result<Self, StartError> {
         let directory = store.directory().path().to_owned();
         let to = shards.to_vec();
-        let tell = move |shard: ShardId, told| _ = to[shard.index()].tell(Command::Stored(told));
+        let tell = move |shard: ShardId, told| {
+            // The settler has read a whole segment, and needs none of it any more.
+            if matches!(told, Told::Settled { .. }) {
+                give_back();
+            }
+            let _ = to[shard.index()].tell(Command::Stored(told));
+        };
         let handle = store.start(tell).map_err(StartError::StoreThreads)?;
         let control = Control::start(&directory, shards.to_vec(), handle.clone()).map_err(|error| {
             let socket = directory.join(SOCKET_FILE);

@@ -42,10 +42,15 @@ impl GiveBack {
     pub(super) fn do_if_due(&mut self, now: Timestamp, entries: usize) {
         if self.due(entries).is_some_and(|due| due <= now) {
             *self = Self { entries, not_before: now + Self::PAUSE };
-            if let Some(give_back) = GIVE_BACK.get() {
-                give_back();
-            }
+            give_back();
         }
+    }
+}
+
+/// Of what this thread has freed.
+pub(super) fn give_back() {
+    if let Some(give_back) = GIVE_BACK.get() {
+        give_back();
     }
 }
 

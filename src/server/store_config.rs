@@ -41,8 +41,8 @@ impl Default for StoreConfig {
             interval_ms: 100,
             commit_delay_us: 0,
             commit_bytes_max: 1 << 20,
-            segment_bytes: 8 << 20,
-            segments_max: 64,
+            segment_bytes: 4 << 20,
+            segments_max: 4,
         }
     }
 }

@@ -184,7 +184,7 @@ impl<M: QueueItem> Queue<M> {
 
     /// Messages leave memory, from the first on, as long as `leave` says under which name the store has them. False: some
     /// are still here.
-    pub fn leave(&mut self, leave: impl Fn(&M) -> Option<Left>) -> bool {
+    pub fn leave(&mut self, leave: impl FnMut(&M) -> Option<Left>) -> bool {
         let Some(waiting) = &mut self.0 else { return true };
         waiting.leave(leave);
         let all_left = waiting.items.is_empty() && waiting.away.iter().all(|away| away.loaded.is_empty());
@@ -308,7 +308,7 @@ impl<M: QueueItem> Waiting<M> {
         self.away.take_if(|away| away.loaded.is_empty() && away.left.is_empty());
     }
 
-    fn leave(&mut self, leave: impl Fn(&M) -> Option<Left>) {
+    fn leave(&mut self, mut leave: impl FnMut(&M) -> Option<Left>) {
         while let Some(away) = &mut self.away
             && let Some(last) = away.loaded.back()
         {

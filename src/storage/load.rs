@@ -200,7 +200,7 @@ fn take_item(
     }
     let is_behind_loaded = matches!(session.queue.last(), Some(StoredItem::Loaded(_)));
     if waiting == Waiting::All || row.copy.share.is_some() || is_behind_loaded {
-        session.queue.push(StoredItem::Loaded(message_of(key, row, messages, hasher)?));
+        session.queue.push(StoredItem::Loaded(Box::new(message_of(key, row, messages, hasher)?)));
     } else {
         let item = item_id(key)?;
         session.queue.push(StoredItem::Left { item, bytes: row.counted_bytes() });

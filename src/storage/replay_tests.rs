@@ -70,7 +70,7 @@ impl Model {
                 let session = self.session(session);
                 match sent {
                     Some(packet_id) => session.in_flight.push((packet_id, message)),
-                    None => session.queue.push(StoredItem::Loaded(message)),
+                    None => session.queue.push(StoredItem::Loaded(Box::new(message))),
                 }
             }
             Record::Sent { session, item, packet_id } => {
@@ -134,7 +134,7 @@ impl StoredSession {
         let is_it = |of: &StoredItem| matches!(of, StoredItem::Loaded(message) if message.item == item);
         let at = self.queue.iter().position(is_it)?;
         match self.queue.remove(at) {
-            StoredItem::Loaded(message) => Some(message),
+            StoredItem::Loaded(message) => Some(*message),
             StoredItem::Left { .. } => None,
         }
     }

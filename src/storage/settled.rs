@@ -22,7 +22,7 @@ use crate::base::{RecordId, ShardId};
 use crate::routing::TopicHasher;
 
 /// Pages that are kept at hand. What is hot lies with the shards; this serves the upper levels of the trees.
-const CACHE_BYTES: usize = 16 << 20;
+const CACHE_BYTES: usize = 8 << 20;
 
 #[derive(Debug)]
 pub(super) struct Settled {

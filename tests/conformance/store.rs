@@ -291,7 +291,7 @@ fn stored_session(net: &mut Net) -> StoredSession {
         (packet_id(65_535), stored(10, "in flight 1", QoS::AtLeastOnce)),
         (packet_id(2), stored(12, "in flight 2", QoS::ExactlyOnce)),
     ];
-    let queue = vec![StoredItem::Loaded(stored(20, "waits", QoS::AtLeastOnce))];
+    let queue = vec![StoredItem::Loaded(Box::new(stored(20, "waits", QoS::AtLeastOnce)))];
     let will = StoredWill { message: stored_message(net, "will"), delay_secs: 10, expiry_secs: None };
     let options = SubscriptionOptions { qos: QoS::AtLeastOnce, no_local: false, retain_as_published: false, id: None };
     StoredSession {
