@@ -85,7 +85,7 @@ pub(super) struct Shard {
     pub(super) ready: VecDeque<ConnId>,
     /// Came from other shards in this turn; read in the next one.
     pub(super) arrivals: Vec<ConnId>,
-    /// To be read when the mesh has room again.
+    /// To be read when the mesh has room again, or the store keeps up.
     pub(super) stalled: Vec<ConnId>,
     /// Their sockets are gone.
     pub(super) lost: Vec<ConnId>,
@@ -214,9 +214,9 @@ impl Shard {
         self.accept_again.is_none() && !self.stage.is_starting()
     }
 
-    /// Whether those who wait for the mesh can be read again.
+    /// Whether those who wait for the mesh, or for the store, can be read again.
     pub(super) fn may_unstall(&self) -> bool {
-        !self.stalled.is_empty() && !self.is_mesh_full()
+        !self.stalled.is_empty() && !self.is_mesh_full() && !self.is_store_behind()
     }
 
     /// Whether who adds to what the mesh carries has to wait.

@@ -210,8 +210,9 @@ impl Shard {
                 return Fed { used, need: 0 };
             }
             let fills_mesh = self.send_mesh() && self.is_mesh_full();
-            if consumed.held || fills_mesh {
-                self.rest(conn, consumed.held, fills_mesh);
+            let is_stalled = fills_mesh || !self.effects.records.is_empty() && self.is_store_behind();
+            if consumed.held || is_stalled {
+                self.rest(conn, consumed.held, is_stalled);
                 return Fed { used, need: 0 };
             }
             if end == bytes.len() {

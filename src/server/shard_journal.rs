@@ -6,11 +6,16 @@ use std::time::Instant;
 use tracing::error;
 
 use super::shard::Shard;
+use super::shard_store::ShardStore;
 use crate::base::Timestamp;
 use crate::broker::Input;
 use crate::storage::Told;
 
 impl Shard {
+    pub(super) fn is_store_behind(&self) -> bool {
+        self.store.as_ref().is_some_and(ShardStore::is_behind)
+    }
+
     /// True: it has done something.
     pub(super) fn hear_journal(&mut self) -> bool {
         self.store.as_mut().is_some_and(|store| store.journal.hear())

@@ -36,7 +36,7 @@ impl Shard {
         if !self.send_and_write() {
             return;
         }
-        if !self.port.is_congested() {
+        if !self.port.is_congested() && !self.is_store_behind() {
             self.unstall();
         }
         self.connections.release();

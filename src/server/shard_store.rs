@@ -7,6 +7,9 @@ use tracing::{error, info};
 use crate::broker::{JournalStats, Record};
 use crate::storage::{Journal, StoreHandle};
 
+/// What a shard's clients may have recorded that the disk has not taken yet; who adds to more is not read until it has.
+const WAITING_BYTES_MAX: usize = 64 << 20;
+
 pub(super) struct ShardStore {
     pub(super) journal: Journal,
     pub(super) handle: StoreHandle,
@@ -43,6 +46,11 @@ impl ShardStore {
             let why = self.journal.failure().map(|failure| failure.what);
             error!("not all was stored at the end: {}", why.as_deref().unwrap_or("the disk took too long"));
         }
+    }
+
+    /// The disk does not keep up, or does not work.
+    pub(super) fn is_behind(&self) -> bool {
+        self.journal.counters().bytes_waiting > WAITING_BYTES_MAX
     }
 
     pub(super) fn stats(&self) -> JournalStats {
