@@ -410,6 +410,7 @@ impl ShardCore {
         self.index.matches(topic, draft.header().topic_hash, publisher.map(Subscriber::session), &mut matches);
         self.counters.match_cut += u64::from(matches.was_cut());
         let mut ids = std::mem::take(&mut self.ids);
+        let mut is_recorded = false;
         for delivery in matches.deliveries() {
             match delivery.subscriber.kind() {
                 SubscriberKind::Group(group) => self.share_out(now, group, draft, None, join, fx),
@@ -429,14 +430,15 @@ impl ShardCore {
                         continue;
                     }
                     let delivered = self.deliver(now, slot, draft, &copy, fx);
-                    if delivered == Delivered::Recorded {
-                        self.wait_for_commit(join);
-                    }
+                    is_recorded |= delivered == Delivered::Recorded;
                     if draft.header().retain {
                         self.note_live(slot, draft, delivered);
                     }
                 }
             }
+        }
+        if is_recorded {
+            self.wait_for_commit(join);
         }
         let receivers = matches.deliveries().len();
         (self.matches, self.ids) = (matches, ids);
