@@ -239,10 +239,15 @@ impl ShardCore {
             // Nothing else may be sent before it. [MQTT-3.2.0-1]
             return self.refuse(now, conn, client_id, ReasonCode::PacketTooLarge, fx);
         }
+        let discards = connect.clean_start && existing.is_some_and(|slot| self.sessions[slot].stored.is_some());
         let (slot, session_present) = self.start_session(now, client_id, existing, connect.clean_start, expiry, fx);
         self.attach(now, conn, slot, identity, connect, fx);
         // [MQTT-3.2.2-2] [MQTT-3.2.2-3]
         ack.session_present = session_present;
+        if discards {
+            // Who was told that there is nothing left of it must not find it again.
+            self.shut_gate(conn);
+        }
         // [MQTT-3.1.4-5]
         self.send(conn, &Packet::ConnAck(ack), fx);
         fx.events.push(Event::Connected {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::directory::{StoreDirectory, sync_folder};
+use super::directory::{StoreDirectory, create_folder, sync_folder};
 use super::error::StoreError;
 use super::load::Waiting;
 use super::overlay::Overlay;
@@ -20,6 +20,14 @@ use crate::broker::{Homes, Message, StoredSession};
 pub struct Store {
     pub(super) directory: StoreDirectory,
     pub(super) settled: Settled,
+}
+
+/// What tells a store from every other one, for as long as it lives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Identity {
+    pub store_id: u64,
+    /// Of all hashes, so that homes stay.
+    pub seed: u64,
 }
 
 /// What a start found.
@@ -91,8 +99,18 @@ const PROGRESS_STEP: u64 = 1 << 16;
 impl Store {
     /// Opens the store of a directory, or makes one, for this number of shards.
     pub fn open(path: &Path, shards: usize, progress: &mut dyn FnMut(Progress)) -> Result<Opened, StoreError> {
+        Self::open_as(path, shards, Identity::random(), progress)
+    }
+
+    /// The same, where a new store is to be this one.
+    pub fn open_as(
+        path: &Path,
+        shards: usize,
+        new: Identity,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Opened, StoreError> {
         let directory = StoreDirectory::lock(path)?;
-        let settled = Settled::open(&directory.settled_file(), new_meta())?;
+        let settled = Settled::open(&directory.settled_file(), new.meta())?;
         sync_folder(directory.path())?;
         let mut report = RecoveryReport::default();
         let segments = settle_segments(&directory, &settled, &mut report, progress)?;
@@ -110,7 +128,17 @@ impl Store {
 
 /// Of a store that was never started.
 pub(super) fn new_meta() -> Meta {
-    Meta { store_id: random(), seed: random(), epoch: 0, shards: 0, next_number: 1, highest: 0 }
+    Identity::random().meta()
+}
+
+impl Identity {
+    fn random() -> Self {
+        Self { store_id: random(), seed: random() }
+    }
+
+    const fn meta(self) -> Meta {
+        Meta { store_id: self.store_id, seed: self.seed, epoch: 0, shards: 0, next_number: 1, highest: 0 }
+    }
 }
 
 fn random() -> u64 {
@@ -196,7 +224,7 @@ fn begin_epoch(settled: &Settled, shards: usize, report: &mut RecoveryReport) ->
     Ok(meta)
 }
 
-/// All segments are of an older epoch now, and nobody would read them.
+/// All segments are of an older epoch now, and nobody would read them. The shards get the folders that they have not.
 fn forget(directory: &StoreDirectory, segments: &[PathBuf], shards: usize) -> Result<(), StoreError> {
     for path in segments {
         fs::remove_file(path).map_err(StoreError::io("remove the segment", path))?;
@@ -205,7 +233,11 @@ fn forget(directory: &StoreDirectory, segments: &[PathBuf], shards: usize) -> Re
         let folder = directory.shard_folder(shard);
         fs::remove_dir_all(&folder).map_err(StoreError::io("remove the folder", &folder))?;
     }
-    Ok(())
+    // What a shard syncs in its folder is nowhere after a power loss if the folder itself is not.
+    for shard in (0..shards).map(ShardId::new) {
+        create_folder(&directory.shard_folder(shard))?;
+    }
+    sync_folder(directory.path())
 }
 
 fn load(settled: &Settled, meta: &Meta, progress: &mut dyn FnMut(Progress)) -> Outcome<Vec<ShardImage>> {

@@ -10,13 +10,12 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::backup::{self, BackupReport};
-use super::directory::StoreDirectory;
 use super::error::StoreError;
 use super::journal::FullSegment;
 use super::overlay::Overlay;
 use super::recovery::Store;
 use super::segment::Chain;
-use super::settled::{Rows, Settled};
+use super::settled::Rows;
 use super::stretch::Stretch;
 use crate::base::{RecordId, SessionRef, ShardId};
 use crate::broker::{Fetch, StoredMessage};
@@ -70,9 +69,7 @@ enum Order<T> {
 
 #[derive(Debug)]
 struct Shared {
-    settled: Settled,
-    /// Kept for its lock.
-    directory: StoreDirectory,
+    store: Store,
     is_stopping: AtomicBool,
     segments_settled: AtomicU64,
     records_settled: AtomicU64,
@@ -89,10 +86,9 @@ const RETRY: Duration = Duration::from_secs(1);
 impl Store {
     /// Goes on with the store on threads of its own. `tell` is called by them.
     pub fn start(self, tell: impl Fn(ShardId, Told) + Send + Sync + 'static) -> io::Result<StoreHandle> {
-        let Self { directory, settled } = self;
         let [segments_settled, records_settled, fetches, orphans] = [0; 4].map(AtomicU64::new);
         let is_stopping = AtomicBool::new(false);
-        let shared = Shared { settled, directory, is_stopping, segments_settled, records_settled, fetches, orphans };
+        let shared = Shared { store: self, is_stopping, segments_settled, records_settled, fetches, orphans };
         let (shared, tell) = (Arc::new(shared), Arc::new(tell));
         let (to_settler, orders) = mpsc::channel();
         let worker = Worker { shared: Arc::clone(&shared), tell: Arc::clone(&tell), failing: Vec::new() };
@@ -122,17 +118,18 @@ impl StoreHandle {
         let failed = done.clone();
         let spawned = thread::Builder::new().name("thrum-backup".into()).spawn(move || {
             // Who asked may have gone.
-            let _ = done.send(backup::copy(&shared.settled, &into));
+            let _ = done.send(backup::copy(&shared.store.settled, &into));
         });
         if let Err(error) = spawned {
-            let _ =
-                failed.send(Err(StoreError::io("start a thread for the copy of", self.shared.directory.path())(error)));
+            let _ = failed
+                .send(Err(StoreError::io("start a thread for the copy of", self.shared.store.directory.path())(error)));
         }
         receiver
     }
 
     pub fn stats(&self) -> Result<StoreStats, StoreError> {
-        let Shared { settled, segments_settled, records_settled, fetches, orphans, .. } = &*self.shared;
+        let Shared { store, segments_settled, records_settled, fetches, orphans, .. } = &*self.shared;
+        let settled = &store.settled;
         let Rows { sessions, subscriptions, items, retained, spooled, file_bytes } =
             settled.rows().map_err(settled.at())?;
         let [segments_settled, records_settled, fetches, orphans] =
@@ -202,7 +199,7 @@ impl<T: Fn(ShardId, Told)> Worker<T> {
             let mut unreadable = Vec::new();
             let fetched = self.until_done(shard, |shared| {
                 unreadable.clear();
-                shared.settled.fetch(&fetch, &mut unreadable).map_err(shared.settled.at())
+                shared.store.fetch(&fetch, &mut unreadable)
             });
             let Some(messages) = fetched else { return };
             self.shared.fetches.fetch_add(1, Ordering::Relaxed);
@@ -242,7 +239,7 @@ impl<T: Fn(ShardId, Told)> Worker<T> {
             self.rest();
             // After an I/O error the tables answer nothing any more until they are opened anew. Where that fails too,
             // the next attempt says it.
-            let _ = self.shared.settled.reopen();
+            let _ = self.shared.store.settled.reopen();
         }
     }
 
@@ -254,27 +251,48 @@ impl<T: Fn(ShardId, Told)> Worker<T> {
     }
 }
 
-/// All of them in one transaction, so that a crash leaves each settled or not; what is settled is skipped next time.
 fn settle(shared: &Shared, segments: &[FullSegment]) -> Result<(), StoreError> {
-    let settled = &shared.settled;
-    let meta = settled.meta().map_err(settled.at())?;
-    let mut overlay = Overlay::new(settled.numbers().map_err(settled.at())?);
-    for FullSegment { path, shard, sequence, last_number } in segments {
-        // It may have been settled before a commit whose success nobody heard of.
-        if overlay.next_number(*shard) > *last_number {
-            continue;
-        }
-        let stretch = Stretch { path, shard: *shard, sequence: *sequence, last_number: *last_number };
-        let mut chain = Chain::new(overlay.next_number(*shard));
-        stretch.read(&meta, &settled.hasher, &mut chain, &mut |batch| overlay.apply_batch(*shard, batch))?;
-        if overlay.next_number(*shard) <= *last_number {
-            let what = format!("it ends before record {last_number}, which was written to it");
-            return Err(StoreError::damaged(path, 0, what));
-        }
-    }
-    let orphans = settled.settle(&overlay).map_err(settled.at())?;
+    let SettledNow { records, orphans } = shared.store.settle(segments)?;
     shared.orphans.fetch_add(orphans, Ordering::Relaxed);
-    shared.records_settled.fetch_add(overlay.records, Ordering::Relaxed);
+    shared.records_settled.fetch_add(records, Ordering::Relaxed);
     shared.segments_settled.fetch_add(segments.len() as u64, Ordering::Relaxed);
     Ok(())
+}
+
+/// What one settling came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SettledNow {
+    pub records: u64,
+    /// Changes of sessions that are not there: none, unless records were lost.
+    pub orphans: u64,
+}
+
+/// What the threads do, for who has none.
+impl Store {
+    /// All of them in one transaction, so that a crash leaves each settled or not; what is settled is skipped next time.
+    pub fn settle(&self, segments: &[FullSegment]) -> Result<SettledNow, StoreError> {
+        let settled = &self.settled;
+        let meta = settled.meta().map_err(settled.at())?;
+        let mut overlay = Overlay::new(settled.numbers().map_err(settled.at())?);
+        for FullSegment { path, shard, sequence, last_number } in segments {
+            // It may have been settled before a commit whose success nobody heard of.
+            if overlay.next_number(*shard) > *last_number {
+                continue;
+            }
+            let stretch = Stretch { path, shard: *shard, sequence: *sequence, last_number: *last_number };
+            let mut chain = Chain::new(overlay.next_number(*shard));
+            stretch.read(&meta, &settled.hasher, &mut chain, &mut |batch| overlay.apply_batch(*shard, batch))?;
+            if overlay.next_number(*shard) <= *last_number {
+                let what = format!("it ends before record {last_number}, which was written to it");
+                return Err(StoreError::damaged(path, 0, what));
+            }
+        }
+        let orphans = settled.settle(&overlay).map_err(settled.at())?;
+        Ok(SettledNow { records: overlay.records, orphans })
+    }
+
+    /// Every message in the asked span that there is, in order. What cannot be read is told of and left out.
+    pub fn fetch(&self, fetch: &Fetch, unreadable: &mut Vec<String>) -> Result<Vec<StoredMessage>, StoreError> {
+        self.settled.fetch(fetch, unreadable).map_err(self.settled.at())
+    }
 }

@@ -117,6 +117,20 @@ fn the_suback_of_a_session_that_stays_waits_for_its_commit() {
     });
 }
 
+// [MQTT-3.1.2-4]
+#[test]
+fn who_begins_anew_is_told_when_the_end_of_the_session_before_is_stored() {
+    on_1_2_4(&durable(), |mut net| {
+        let before = keeper(&mut net, "s", "t");
+        disconnect(&mut net, before);
+        net.commits = false;
+        let client = Login::v5("s").expiry(1_000).send(&mut net);
+        expect_nothing(&mut net, client);
+        net.commit();
+        assert!(matches!(next(&mut net, client), Got::ConnAck { session_present: false, .. }));
+    });
+}
+
 #[test]
 fn a_retained_message_is_stored_before_its_acknowledgement() {
     on_1_2_4(&durable(), |mut net| {
