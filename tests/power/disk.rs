@@ -2,7 +2,7 @@
 //! it likes when the power fails, and what fails has happened in part.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use thrum::storage::{FileName, Operation};
 
@@ -17,19 +17,19 @@ struct File {
     /// What who reads it finds now.
     current: Vec<u8>,
     /// Not synced: of each any sector may be on the disk, or not.
-    pending: Vec<(usize, Rc<Vec<u8>>)>,
+    pending: Vec<(usize, Arc<Vec<u8>>)>,
 }
 
 impl File {
-    fn write(&mut self, offset: usize, bytes: &Rc<Vec<u8>>) {
+    fn write(&mut self, offset: usize, bytes: &Arc<Vec<u8>>) {
         put(&mut self.current, offset, bytes);
-        self.pending.push((offset, Rc::clone(bytes)));
+        self.pending.push((offset, Arc::clone(bytes)));
     }
 
     fn write_some(&mut self, offset: usize, bytes: &[u8], rng: &mut Rng) {
         for (index, sector) in bytes.chunks(SECTOR).enumerate() {
             if rng.percent(50) {
-                self.write(offset + index * SECTOR, &Rc::new(sector.to_vec()));
+                self.write(offset + index * SECTOR, &Arc::new(sector.to_vec()));
             }
         }
     }
