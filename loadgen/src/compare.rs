@@ -247,7 +247,8 @@ impl Bench<'_> {
             }
             Err(error) => return Err(error),
         };
-        let syncs = (scenario.subject == Subject::DurableMessages).then(|| SyncTimes::measure(broker.folder()));
+        let syncs = (scenario.subject == Subject::DurableMessages)
+            .then(|| SyncTimes::measure(broker.folder(), scenario.pause()));
         let syncs = syncs.transpose().map_err(|error| format!("a sync cannot be measured: {error}"))?;
         let before = self.cores_used(&broker);
         let summary = self.measure(&broker, scenario)?;

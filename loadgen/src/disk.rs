@@ -4,7 +4,8 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::outcome::histogram;
 
@@ -20,22 +21,23 @@ pub struct SyncTimes {
 }
 
 impl SyncTimes {
-    /// Of the disk that the folder is on.
-    pub fn measure(folder: &Path) -> io::Result<Self> {
+    /// Of the disk that the folder is on, with a pause before each: what has slept takes longer.
+    pub fn measure(folder: &Path, pause: Duration) -> io::Result<Self> {
         let path = folder.join("syncs");
-        let times = Self::of(&File::create_new(&path)?);
+        let times = Self::of(&File::create_new(&path)?, pause);
         fs::remove_file(path)?;
         times
     }
 
     /// The blocks are there before: what is synced is the data alone, as with the segments of a log that are used again.
-    fn of(file: &File) -> io::Result<Self> {
+    fn of(file: &File, pause: Duration) -> io::Result<Self> {
         let block = |nth: u64| [nth as u8 + 1; BLOCK_BYTES];
         let at = |nth: u64| nth * BLOCK_BYTES as u64;
         (0..SYNCS).try_for_each(|nth| file.write_all_at(&[0; BLOCK_BYTES], at(nth)))?;
         file.sync_all()?;
         let mut nanos = histogram();
         for nth in 0..SYNCS {
+            thread::sleep(pause);
             let began = Instant::now();
             file.write_all_at(&block(nth), at(nth))?;
             file.sync_data()?;
@@ -53,7 +55,7 @@ mod tests {
     #[test]
     fn a_sync_takes_a_time_and_nothing_is_left() {
         let folder = tempfile::tempdir().expect("a folder");
-        let times = SyncTimes::measure(folder.path()).expect("measured");
+        let times = SyncTimes::measure(folder.path(), Duration::ZERO).expect("measured");
         assert!(times.p50 > 0.0 && times.p99 >= times.p50, "{times:?}");
         assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
     }

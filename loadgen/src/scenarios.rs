@@ -1,5 +1,7 @@
 //! What `compare` can measure, by name: each is a run of this generator, and the figures of it that say something.
 
+use std::time::Duration;
+
 /// What a scenario is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Subject {
@@ -50,6 +52,13 @@ impl Scenario {
 
     const fn quick(self) -> Self {
         Self { is_quick: true, ..self }
+    }
+
+    /// Between its messages, where they come at a rate.
+    pub fn pause(&self) -> Duration {
+        let mut arguments = self.arguments.split(' ').skip_while(|&argument| argument != "--rate");
+        let rate = arguments.nth(1).and_then(|rate| rate.parse().ok());
+        rate.map_or(Duration::ZERO, |rate: u32| Duration::from_secs(1) / rate)
     }
 
     pub fn named(name: &str) -> Option<&'static Self> {
