@@ -256,7 +256,7 @@ impl ShardCore {
         if self.sessions[slot].stored.is_some() && self.must_spool(&draft) {
             return self.spool(now, Some(slot), &mut draft, None, None, fx);
         }
-        self.route_in_order(now, slot, &mut draft, None, fx);
+        self.route_in_order(now, slot, &mut draft, fx);
     }
 
     pub(super) fn shut_down(&mut self, now: Timestamp, fx: &mut Effects) {

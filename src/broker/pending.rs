@@ -167,6 +167,14 @@ impl Join {
         self.token
     }
 
+    pub(super) const fn is_waiting(&self) -> bool {
+        self.token.is_some()
+    }
+
+    pub(super) const fn is_refused(&self) -> bool {
+        self.is_refused
+    }
+
     /// Whether anybody can be told that it did not work.
     pub(super) const fn is_awaited(&self) -> bool {
         self.token.is_some() || self.completion.is_some()

@@ -66,7 +66,7 @@ impl ShardCore {
         match publish.delivery {
             Delivery::AtMostOnce => {
                 if self.is_admitted(slot, verdict, topic, fx) {
-                    self.publish(now, slot, publish, topic, None, fx);
+                    self.publish(now, slot, publish, topic, fx);
                 }
             }
             Delivery::AtLeastOnce(id) => {
@@ -188,18 +188,52 @@ impl ShardCore {
         (kind, id): (AckKind, PacketId),
         fx: &mut Effects,
     ) {
-        if !self.options.durable {
-            let receivers = self.publish(now, slot, publish, topic, None, fx);
-            let reason = if receivers == 0 { Some(ReasonCode::NoMatchingSubscribers) } else { None };
-            return self.acknowledge(conn, slot, kind, id, reason, fx);
-        }
-        let session = self.sessions.reference(slot);
-        let ticket = self.sessions[slot].inbound.ack_later(kind, id);
         if kind == AckKind::PubRec && self.sessions[slot].stored.is_some() {
+            let ticket = self.sessions[slot].inbound.ack_later(kind, id);
             return self.publish_exactly_once(now, slot, publish, topic, (ticket, id), fx);
         }
-        let reason = ReasonCode::Success as u8;
-        self.publish(now, slot, publish, topic, Some(Completion::Acknowledge { session, ticket, reason }), fx);
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let mut draft = self.draft(now, slot, publish, topic, &mut scratch);
+        if self.must_wait(&draft) {
+            let then = self.acknowledge_later(slot, kind, id);
+            self.route_later(now, slot, &mut draft, Some(then), fx);
+        } else {
+            let mut join = Join::new(self.options.durable.then_some(Completion::Nothing));
+            let receivers = self.route(now, Some(slot), &mut draft, &mut join, fx);
+            self.acknowledge_when_stored(conn, slot, (kind, id), join, receivers, fx);
+        }
+        self.scratch = scratch;
+    }
+
+    fn acknowledge_later(&mut self, slot: u32, kind: AckKind, id: PacketId) -> Completion {
+        let session = self.sessions.reference(slot);
+        let ticket = self.sessions[slot].inbound.ack_later(kind, id);
+        Completion::Acknowledge { session, ticket, reason: ReasonCode::Success as u8 }
+    }
+
+    /// Most messages nobody stores: they are acknowledged at once, with nothing to remember.
+    fn acknowledge_when_stored(
+        &mut self,
+        conn: ConnId,
+        slot: u32,
+        (kind, id): (AckKind, PacketId),
+        mut join: Join,
+        receivers: usize,
+        fx: &mut Effects,
+    ) {
+        if join.is_waiting() {
+            let then = self.acknowledge_later(slot, kind, id);
+            if let Some(completion) = join.completion_mut(&mut self.pending) {
+                *completion = then;
+            }
+        } else if join.is_refused() {
+            let session = self.sessions.reference(slot);
+            let ticket = self.sessions[slot].inbound.ack_later(kind, id);
+            self.refuse_publish(session, ticket, fx);
+        } else {
+            let reason = if receivers == 0 { Some(ReasonCode::NoMatchingSubscribers) } else { None };
+            self.acknowledge(conn, slot, kind, id, reason, fx);
+        }
     }
 
     /// With QoS 2, of a session that survives: that the identifier is in use and what came of the message become durable
@@ -312,12 +346,11 @@ impl ShardCore {
         slot: u32,
         publish: &Publish<'_>,
         topic: TopicName<'_>,
-        then: Option<Completion>,
         fx: &mut Effects,
     ) -> usize {
         let mut scratch = std::mem::take(&mut self.scratch);
         let mut draft = self.draft(now, slot, publish, topic, &mut scratch);
-        let receivers = self.route_in_order(now, slot, &mut draft, then, fx);
+        let receivers = self.route_in_order(now, slot, &mut draft, fx);
         self.scratch = scratch;
         receivers
     }

@@ -79,28 +79,40 @@ impl ShardCore {
         self.finish(now, join, fx);
     }
 
-    /// Routes a message that needs no spool, or has it wait for one of its topic that does: a topic's last value is what
-    /// was published last, whatever the QoS.
+    /// Whether a message is not to overtake one of its topic that waits: a topic's last value is what was published last,
+    /// whatever the QoS.
+    pub(super) fn must_wait(&self, draft: &Draft<'_>) -> bool {
+        !self.waiting_topics.is_empty() && self.waiting_topics.contains_key(&draft.header().topic_hash)
+    }
+
+    /// Routes a message that needs no spool, and nobody waits for.
     pub(super) fn route_in_order(
+        &mut self,
+        now: Timestamp,
+        publisher: u32,
+        draft: &mut Draft<'_>,
+        fx: &mut Effects,
+    ) -> usize {
+        if self.must_wait(draft) {
+            self.route_later(now, publisher, draft, None, fx);
+            return 1;
+        }
+        self.route(now, Some(publisher), draft, &mut Join::new(None), fx)
+    }
+
+    pub(super) fn route_later(
         &mut self,
         now: Timestamp,
         publisher: u32,
         draft: &mut Draft<'_>,
         then: Option<Completion>,
         fx: &mut Effects,
-    ) -> usize {
-        if self.waiting_topics.contains_key(&draft.header().topic_hash) {
-            let (message, publisher) = (draft.message(), self.sessions[publisher].client_id.clone());
-            self.count_waiting(&message, true);
-            let mut join = Join::new(Some(Completion::Route(Box::new(Late { message, publisher, then }))));
-            self.wait_for_commit(&mut join);
-            self.finish(now, join, fx);
-            return 1;
-        }
-        let mut join = Join::new(then);
-        let receivers = self.route(now, Some(publisher), draft, &mut join, fx);
+    ) {
+        let (message, publisher) = (draft.message(), self.sessions[publisher].client_id.clone());
+        self.count_waiting(&message, true);
+        let mut join = Join::new(Some(Completion::Route(Box::new(Late { message, publisher, then }))));
+        self.wait_for_commit(&mut join);
         self.finish(now, join, fx);
-        receivers
     }
 
     pub(super) fn route_late(&mut self, now: Timestamp, late: Late, fx: &mut Effects) {

@@ -47,6 +47,8 @@ pub struct Wire {
     pub slow: bool,
     pub session: Option<usize>,
     pub connack_sent: bool,
+    /// Whether the client was let in to a session that was there.
+    present: Option<bool>,
     connect: Option<Box<crate::packets::ConnectUp>>,
     aliases: BTreeMap<u16, u8>,
     heard_at: u64,
@@ -196,6 +198,7 @@ impl World {
             slow,
             session: None,
             connack_sent: false,
+            present: None,
             connect: None,
             aliases: BTreeMap::new(),
             heard_at: self.model.now,
@@ -436,6 +439,7 @@ impl World {
                     return self.model.fail(format!("wire {wire} of client {client} was let in as {client_id}"));
                 }
                 self.model.connected(wire, client, shard, session_present, &connect);
+                self.wires[wire].present = Some(session_present);
                 self.wires[wire].session = self.model.live[client];
                 self.wires[wire].heard_at = self.model.now;
                 let max = self.profile.options.keep_alive_secs_max;
@@ -603,8 +607,8 @@ impl World {
                     self.model
                         .fail(format!("wire {wire}: Server Keep Alive is {keep_alive_secs:?}, asked was {asked}"));
                 }
-                let started = self.model.sessions[session].from == self.model.step;
-                if *present == started && self.wires[wire].version != Version::V3_1 {
+                // It may have waited for the store.
+                if Some(*present) != self.wires[wire].present && self.wires[wire].version != Version::V3_1 {
                     self.model.fail(format!("wire {wire}: Session Present is {present}"));
                 }
             }
