@@ -94,7 +94,6 @@ pub struct Session {
     pub client: usize,
     pub v5: bool,
     pub shard: usize,
-    pub from: Step,
     pub to: Option<Step>,
     /// The interval; `NEVER_SECS` for ever.
     pub expiry_secs: u32,
@@ -250,7 +249,6 @@ impl Model {
                 client,
                 v5: false,
                 shard,
-                from: self.step,
                 to: None,
                 expiry_secs,
                 subs: Vec::new(),
