@@ -129,7 +129,9 @@ impl Server {
         Ok(())
     }
 
+    /// With what the shards had recorded until now.
     fn stats(&self) -> Result<String, String> {
+        self.settle_all()?;
         let stats = self.store.stats().map_err(|error| error.to_string())?;
         Ok([
             ("sessions", stats.sessions),

@@ -33,7 +33,10 @@ pub fn check(directory: &Path, out: &mut dyn Write) -> Result<bool, StoreError> 
     if let Some(settled) = &settled {
         let checked = catch_unwind(AssertUnwindSafe(|| check_tables(settled)));
         match checked {
-            Ok(Ok(rows)) => findings.say(&format!("{}: sound, {rows:?}", settled.path.display()))?,
+            Ok(Ok(Rows { sessions, items, retained, .. })) => findings.say(&format!(
+                "{}: sound, {sessions} sessions, {items} queued and {retained} retained messages",
+                settled.path.display()
+            ))?,
             Ok(Err(trouble)) => findings.add(&trouble.at(&settled.path)).map(|_: Option<()>| ())?,
             Err(_) => findings.add(&format!("{}: not readable", settled.path.display())).map(|_: Option<()>| ())?,
         }
