@@ -33,7 +33,7 @@ use crate::storage::{Journal, LogOptions, Opened, Store, StoreError, StoreHandle
 /// The rings that the kernel gives glommio. What waits in them has to be cancelled at every turn of its reactor, which
 /// is cheap with room to spare.
 const RING_DEPTH: usize = 4_096;
-/// For file I/O, locked in memory: as little as glommio takes.
+/// For glommio's file I/O, which nothing here uses, locked in memory: as little as it takes.
 const IO_MEMORY_BYTES: usize = 64 * 1024;
 
 /// Nothing here gives way to glommio's tasks by its timer, and an executor that finds the timer run out before it has run
