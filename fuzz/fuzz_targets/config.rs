@@ -47,6 +47,7 @@ fn options(script: &mut Script<'_>) -> Options {
         seed: number(script, 0),
         secret: [script.byte(); 32],
         durable: flags & 1 != 0,
+        next_record: 1,
         packet_bytes_max: number(script, 1 << 20) as u32,
         connect_timeout: Millis(number(script, 10_000)),
         keep_alive_secs_max: number(script, 0) as u16,
