@@ -15,7 +15,7 @@ use super::input::{Consumed, Input};
 use super::mesh::{MeshMessage, ReplyTo, Token};
 use super::message::Draft;
 use super::options::{OptionError, Options};
-use super::pending::{Completion, Join, PendingTable, Settled};
+use super::pending::{Completion, Join, Outcome, PendingTable};
 use super::record::Record;
 use super::retained::Retained;
 use super::session::{Session, Sessions};
@@ -514,26 +514,21 @@ impl ShardCore {
     }
 
     pub(super) fn complete_one(&mut self, now: Timestamp, token: Token, fx: &mut Effects) {
-        let Some(settled) = self.pending.complete_one(token) else { return };
-        if let Completion::Announced { filter, .. } = settled.completion {
+        let Some(outcome) = self.pending.complete_one(token) else { return };
+        if let Completion::Announced { filter, .. } = outcome.completion {
             // The filter may be gone, and its identifier announced anew.
             if self.announcing.get(&filter) == Some(&token) {
                 self.announcing.remove(&filter);
             }
         }
-        self.complete(now, settled, fx);
+        self.complete(now, outcome, fx);
     }
 
-    pub(super) fn complete(&mut self, now: Timestamp, settled: Settled, fx: &mut Effects) {
-        let Settled { completion, is_refused } = settled;
+    pub(super) fn complete(&mut self, now: Timestamp, outcome: Outcome, fx: &mut Effects) {
+        let Outcome { completion, is_refused } = outcome;
         match completion {
-            Completion::Acknowledge { session, ticket, .. } if is_refused => self.refuse_publish(session, ticket, fx),
-            Completion::Acknowledge { session, ticket, reason } => {
-                if let Some(slot) = self.sessions.resolve(session) {
-                    self.sessions[slot].inbound.ack_ready(ticket, reason);
-                    self.send_ready_acks(slot, fx);
-                }
-            }
+            Completion::Acknowledge { session, ticket } if is_refused => self.refuse_publish(session, ticket, fx),
+            Completion::Acknowledge { session, ticket } => self.acknowledge_stored(session, ticket, fx),
             Completion::SubAck(due) => self.on_subscribed(now, due, fx),
             Completion::Spooled(spooled) => self.route_spooled(now, *spooled, fx),
             Completion::Route(late) => self.route_late(now, *late, fx),

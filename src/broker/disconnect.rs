@@ -228,8 +228,7 @@ impl ShardCore {
             self.messages_left -= usize::from(matches!(item, Dropped::InStore(_)));
             match item {
                 Dropped::Here(Outgoing { via: Some(via), message, .. }) if may_go_on => {
-                    let is_its = |share: &&Membership| share.home == via.home && share.reference == via.group;
-                    let share = shares.iter().find(is_its).filter(|_| session.stored.is_some());
+                    let share = shares.iter().find(|share| share.is_of(via)).filter(|_| session.stored.is_some());
                     self.return_share(now, reference, via, message, share.map(Membership::text), fx);
                 }
                 _ => self.counters.drop_message(DropReason::SessionEnded),

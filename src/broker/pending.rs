@@ -16,7 +16,7 @@ use crate::session::AckTicket;
 #[derive(Clone, PartialEq, Debug)]
 pub(super) enum Completion {
     /// PUBACK or PUBREC to the publisher.
-    Acknowledge { session: SessionRef, ticket: AckTicket, reason: u8 },
+    Acknowledge { session: SessionRef, ticket: AckTicket },
     /// SUBACK, and the retained messages of the new subscriptions.
     SubAck(SubAckDue),
     /// The message is safe: its publisher is told, and it goes to those who want it.
@@ -115,14 +115,14 @@ impl PendingTable {
     }
 
     /// One of them is there; after the last one its completion is due, or is refused.
-    pub(super) fn complete_one(&mut self, token: Token) -> Option<Settled> {
+    pub(super) fn complete_one(&mut self, token: Token) -> Option<Outcome> {
         let pending = self.get_mut(token)?;
         pending.remaining -= 1;
         if pending.remaining > 0 {
             return None;
         }
         let Pending { is_refused, completion, .. } = self.entries.remove(token.slot as usize).1;
-        Some(Settled { completion, is_refused })
+        Some(Outcome { completion, is_refused })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -132,7 +132,7 @@ impl PendingTable {
 
 /// What was waited for has come, or will not.
 #[derive(Debug)]
-pub(super) struct Settled {
+pub(super) struct Outcome {
     pub(super) completion: Completion,
     pub(super) is_refused: bool,
 }
@@ -189,9 +189,9 @@ impl Join {
     }
 
     /// What is due at once, because nothing was waited for.
-    pub(super) fn unawaited(self) -> Option<Settled> {
+    pub(super) fn unawaited(self) -> Option<Outcome> {
         let is_refused = self.is_refused;
-        self.completion.filter(|_| self.token.is_none()).map(|completion| Settled { completion, is_refused })
+        self.completion.filter(|_| self.token.is_none()).map(|completion| Outcome { completion, is_refused })
     }
 
     pub(super) fn completion_mut<'a>(&'a mut self, pending: &'a mut PendingTable) -> Option<&'a mut Completion> {

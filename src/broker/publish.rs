@@ -208,7 +208,7 @@ impl ShardCore {
     fn acknowledge_later(&mut self, slot: u32, kind: AckKind, id: PacketId) -> Completion {
         let session = self.sessions.reference(slot);
         let ticket = self.sessions[slot].inbound.ack_later(kind, id);
-        Completion::Acknowledge { session, ticket, reason: ReasonCode::Success as u8 }
+        Completion::Acknowledge { session, ticket }
     }
 
     /// Most messages nobody stores: they are acknowledged at once, with nothing to remember.
@@ -256,14 +256,21 @@ impl ShardCore {
         if self.must_spool(&draft) {
             self.spool(now, Some(slot), &mut draft, None, Some((ticket, packet_id)), fx);
         } else {
-            let reason = ReasonCode::Success as u8;
-            let mut join = Join::new(Some(Completion::Acknowledge { session, ticket, reason }));
+            let mut join = Join::new(Some(Completion::Acknowledge { session, ticket }));
             self.route(now, Some(slot), &mut draft, &mut join, fx);
             self.record_of(slot, fx, |session| Record::Accepted { session, packet_id });
             self.wait_for_commit(&mut join);
             self.finish(now, join, fx);
         }
         self.scratch = scratch;
+    }
+
+    /// What the acknowledgement waited for is durable.
+    pub(super) fn acknowledge_stored(&mut self, session: SessionRef, ticket: AckTicket, fx: &mut Effects) {
+        if let Some(slot) = self.sessions.resolve(session) {
+            self.sessions[slot].inbound.ack_ready(ticket, ReasonCode::Success as u8);
+            self.send_ready_acks(slot, fx);
+        }
     }
 
     /// The publisher is told where it can be, and else not answered. (MQTT 5.0, 3.4.2.1: 0x97)
@@ -297,8 +304,8 @@ impl ShardCore {
 
     /// Everything that has to be waited for is asked for; with nothing to wait for, it is done.
     pub(super) fn finish(&mut self, now: Timestamp, join: Join, fx: &mut Effects) {
-        if let Some(settled) = join.unawaited() {
-            self.complete(now, settled, fx);
+        if let Some(outcome) = join.unawaited() {
+            self.complete(now, outcome, fx);
         }
     }
 
@@ -339,20 +346,12 @@ impl ShardCore {
         self.counters.packets_sent += 1;
     }
 
-    /// Sends a client's message on its way, and says how many wanted it.
-    fn publish(
-        &mut self,
-        now: Timestamp,
-        slot: u32,
-        publish: &Publish<'_>,
-        topic: TopicName<'_>,
-        fx: &mut Effects,
-    ) -> usize {
+    /// Sends a client's message on its way, which nobody waits for.
+    fn publish(&mut self, now: Timestamp, slot: u32, publish: &Publish<'_>, topic: TopicName<'_>, fx: &mut Effects) {
         let mut scratch = std::mem::take(&mut self.scratch);
         let mut draft = self.draft(now, slot, publish, topic, &mut scratch);
-        let receivers = self.route_in_order(now, slot, &mut draft, fx);
+        self.route_in_order(now, slot, &mut draft, fx);
         self.scratch = scratch;
-        receivers
     }
 
     #[inline]

@@ -12,7 +12,7 @@ use super::retained::{LiveTopics, Replay};
 use super::timers::TimerId;
 use crate::base::limits::REPLAYS_APART_MAX;
 use crate::base::{ConnId, RecordId, SessionRef, ShardId, SubscriptionId, Timestamp};
-use crate::mqtt::{QoS, TopicFilter};
+use crate::mqtt::{QoS, SharedFilter, TopicFilter};
 use crate::routing::{FilterId, GroupRef};
 use crate::session::{Inbound, Outbound, Queue, QueueItem, SessionExpiry, WillState};
 
@@ -116,7 +116,12 @@ pub(super) struct Membership {
 impl Membership {
     /// As it stood in SUBSCRIBE.
     pub(super) fn text(&self) -> Box<str> {
-        format!("$share/{}/{}", self.group, self.filter).into()
+        SharedFilter { group: Some(&self.group), filter: TopicFilter::trusted(&self.filter) }.text()
+    }
+
+    /// Whether this is the subscription by which a shared group chose the session.
+    pub(super) fn is_of(&self, via: Via) -> bool {
+        self.home == via.home && self.reference == via.group
     }
 }
 
@@ -188,15 +193,13 @@ impl Session {
         self.rare.as_ref().map_or(&[], |rare| &rare.shares)
     }
 
-    pub(super) fn is_member(&self, home: ShardId, group: GroupRef) -> bool {
-        self.shares().iter().any(|share| share.home == home && share.reference == group)
+    pub(super) fn is_member(&self, via: Via) -> bool {
+        self.shares().iter().any(|share| share.is_of(via))
     }
 
     /// The subscription by which a shared group chose this session.
     pub(super) fn share_text(&self, via: Via) -> Option<Box<str>> {
-        let Via { home, group } = via;
-        let share = self.shares().iter().find(|share| share.home == home && share.reference == group)?;
-        Some(share.text())
+        self.shares().iter().find(|share| share.is_of(via)).map(Membership::text)
     }
 
     pub(super) fn subscriptions_len(&self) -> usize {

@@ -10,12 +10,8 @@ use super::pending::{Completion, Join};
 use super::record::Record;
 use super::session::{Membership, Via};
 use crate::base::{DropReason, RecordId, SessionRef, ShardId, SubscriptionId, Timestamp};
-use crate::mqtt::{QoS, TopicFilter};
+use crate::mqtt::{QoS, SharedFilter, TopicFilter};
 use crate::routing::{Choice, GroupId, GroupRef, Member, Subscriber, SubscriptionOptions};
-
-/// The group's own subscription: each member's options decide what he gets.
-const GROUP_OPTIONS: SubscriptionOptions =
-    SubscriptionOptions { qos: QoS::ExactlyOnce, no_local: false, retain_as_published: true, id: None };
 
 impl ShardCore {
     pub(super) fn group_home(&self, group: &str, filter: TopicFilter<'_>) -> ShardId {
@@ -36,7 +32,8 @@ impl ShardCore {
     ) {
         let joined = self.groups.join(group, filter, session, options, online);
         let (id, is_first) = if joined.first {
-            let subscribed = self.index.subscribe(filter, Subscriber::group(joined.group), GROUP_OPTIONS);
+            let subscribed =
+                self.index.subscribe(filter, Subscriber::group(joined.group), SubscriptionOptions::OF_GROUP);
             (Some(subscribed.filter), subscribed.first)
         } else {
             // The group is there; the shards may still be hearing of its filter.
@@ -141,7 +138,7 @@ impl ShardCore {
         else {
             return;
         };
-        let text = format!("$share/{name}/{filter}").into();
+        let text = SharedFilter { group: Some(name), filter: TopicFilter::trusted(filter) }.text();
         let via = Via { home: self.me, group: group_ref };
         self.spool(now, None, draft, Some((via, text)), None, fx);
     }
@@ -193,7 +190,7 @@ impl ShardCore {
         let takes = slot.filter(|&slot| {
             let session = &self.sessions[slot];
             // The home may not have heard yet that it left: what it left, it gets no more. [MQTT-3.10.4-2]
-            session.is_member(from, delivery.group) && (last_resort || session.conn.is_some())
+            session.is_member(Via { home: from, group: delivery.group }) && (last_resort || session.conn.is_some())
         });
         let Some(slot) = takes else {
             return fx.mesh.push(from, MeshMessage::ShareReturn { session, delivery });
@@ -267,7 +264,13 @@ impl ShardCore {
         {
             return self.spool(now, None, &mut Draft::of(&message), Some((via, text)), None, fx);
         }
-        let delivery = ShareDelivery { group: via.group, message, options: GROUP_OPTIONS, token: None, spooled: None };
+        let delivery = ShareDelivery {
+            group: via.group,
+            message,
+            options: SubscriptionOptions::OF_GROUP,
+            token: None,
+            spooled: None,
+        };
         if via.home == self.me {
             return self.on_share_return(now, session, delivery, fx);
         }
@@ -285,7 +288,7 @@ impl ShardCore {
         fx: &mut Effects,
     ) {
         let Via { home, group } = via;
-        let (options, spooled) = (GROUP_OPTIONS, Some(spooled));
+        let (options, spooled) = (SubscriptionOptions::OF_GROUP, Some(spooled));
         if home == self.me {
             let delivery = ShareDelivery { group, message, options, token: None, spooled };
             return self.share_again(now, None, &delivery, join, fx);

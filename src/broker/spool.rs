@@ -10,11 +10,11 @@ use super::core::ShardCore;
 use super::effects::Effects;
 use super::mesh::MeshMessage;
 use super::message::{Draft, Message, Origin};
-use super::pending::{Completion, Join, Late, Settled, Spooled};
+use super::pending::{Completion, Join, Late, Spooled};
 use super::record::Record;
 use super::session::Via;
 use crate::base::{RecordId, Timestamp};
-use crate::mqtt::{PacketId, QoS, ReasonCode};
+use crate::mqtt::{PacketId, QoS};
 use crate::session::AckTicket;
 
 impl ShardCore {
@@ -72,9 +72,7 @@ impl ShardCore {
             None => self.route_to_all(now, publisher, &message, id, &mut join, fx),
         }
         if let Some((session, ticket)) = acknowledges {
-            let reason = ReasonCode::Success as u8;
-            let acknowledge = Completion::Acknowledge { session, ticket, reason };
-            self.complete(now, Settled { completion: acknowledge, is_refused: false }, fx);
+            self.acknowledge_stored(session, ticket, fx);
         }
         self.finish(now, join, fx);
     }
@@ -86,18 +84,12 @@ impl ShardCore {
     }
 
     /// Routes a message that needs no spool, and nobody waits for.
-    pub(super) fn route_in_order(
-        &mut self,
-        now: Timestamp,
-        publisher: u32,
-        draft: &mut Draft<'_>,
-        fx: &mut Effects,
-    ) -> usize {
+    pub(super) fn route_in_order(&mut self, now: Timestamp, publisher: u32, draft: &mut Draft<'_>, fx: &mut Effects) {
         if self.must_wait(draft) {
             self.route_later(now, publisher, draft, None, fx);
-            return 1;
+        } else {
+            self.route(now, Some(publisher), draft, &mut Join::new(None), fx);
         }
-        self.route(now, Some(publisher), draft, &mut Join::new(None), fx)
     }
 
     pub(super) fn route_later(

@@ -248,7 +248,7 @@ impl ShardCore {
         options: SubscriptionOptions,
         fx: &mut Effects,
     ) {
-        self.record_of(slot, fx, |session| Record::Subscribed { session, filter: full_text(filter), options });
+        self.record_of(slot, fx, |session| Record::Subscribed { session, filter: filter.text(), options });
     }
 
     /// Every shard knows of the subscriptions. What was published before may still be on its way here, and would be
@@ -313,7 +313,7 @@ impl ShardCore {
             None => self.unsubscribe_plain(slot, filter.filter, fx),
         };
         if existed {
-            self.record_of(slot, fx, |session| Record::Unsubscribed { session, filter: full_text(filter) });
+            self.record_of(slot, fx, |session| Record::Unsubscribed { session, filter: filter.text() });
         }
         existed
     }
@@ -356,13 +356,5 @@ impl ShardCore {
         let session = self.sessions.reference(slot);
         self.leave_share(session, &membership, fx);
         true
-    }
-}
-
-/// The filter as it stood in SUBSCRIBE.
-fn full_text(filter: SharedFilter<'_>) -> Box<str> {
-    match filter.group {
-        Some(group) => format!("$share/{group}/{}", filter.filter.as_str()).into(),
-        None => filter.filter.as_str().into(),
     }
 }

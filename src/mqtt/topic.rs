@@ -145,6 +145,14 @@ impl<'a> SharedFilter<'a> {
         }
         Ok(Self { group: Some(group), filter: TopicFilter::new(filter)? })
     }
+
+    /// As it stands in SUBSCRIBE.
+    pub fn text(&self) -> Box<str> {
+        match self.group {
+            Some(group) => format!("$share/{group}/{}", self.filter.as_str()).into(),
+            None => self.filter.as_str().into(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! How a shard is to sleep while glommio has work of its own, as file I/O will be; today it has none. glommio waits for
+//! How to sleep while glommio has work of its own; a shard gives it none, and only comparisons use it. glommio waits for
 //! its `io_uring` alone, and has no way to wait for a descriptor; but its `TcpStream` arms a poll on whatever descriptor
 //! it is made of, at the moment it is made. So for one sleep a stream is made of the epoll set: reading from it waits
 //! until the set is ready, and then fails, which is all that is wanted.

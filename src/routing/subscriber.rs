@@ -66,6 +66,11 @@ pub struct SubscriptionOptions {
     pub id: Option<SubscriptionId>,
 }
 
+impl SubscriptionOptions {
+    /// A shared group's own subscription: each member's options decide what he gets.
+    pub const OF_GROUP: Self = Self { qos: QoS::ExactlyOnce, no_local: false, retain_as_published: true, id: None };
+}
+
 /// The options in one word: 28 bits of identifier (0 for none), two of QoS, two flags.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct PackedOptions(pub(super) u32);

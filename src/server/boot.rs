@@ -214,11 +214,11 @@ struct StorePlan {
 
 impl StorePlan {
     fn carry_out(self, alarm: &Arc<Alarm>) -> io::Result<ShardStore> {
-        let (next_number, alarm) = (self.options.next_number, Arc::clone(alarm));
+        let alarm = Arc::clone(alarm);
         let journal = Journal::start(&self.folder, self.options, move || _ = alarm.ring()).map_err(|error| {
             io::Error::new(error.kind(), format!("cannot write into {}: {error}", self.folder.display()))
         })?;
-        Ok(ShardStore::new(journal, self.store, next_number))
+        Ok(ShardStore::new(journal, self.store))
     }
 }
 

@@ -24,7 +24,7 @@ impl Shard {
     /// What the turn recorded goes to the journal, and what became durable since the last one comes from it.
     pub(super) fn turn_journal(&mut self, now: Timestamp) {
         let Some(store) = &mut self.store else { return };
-        store.record(&mut self.effects.records);
+        store.journal.record(&mut self.effects.records);
         for fetch in self.effects.fetches.drain(..) {
             store.handle.fetch(fetch);
         }

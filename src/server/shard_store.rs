@@ -4,7 +4,7 @@ use std::sync::mpsc::Sender;
 
 use tracing::{error, info};
 
-use crate::broker::{JournalStats, Record};
+use crate::broker::JournalStats;
 use crate::storage::{Journal, StoreHandle};
 
 /// What a shard's clients may have recorded that the disk has not taken yet; who adds to more is not read until it has.
@@ -13,8 +13,6 @@ const WAITING_BYTES_MAX: usize = 64 << 20;
 pub(super) struct ShardStore {
     pub(super) journal: Journal,
     pub(super) handle: StoreHandle,
-    /// The number of the last record that was made.
-    recorded: u64,
     /// What the core was told to be durable, and what the settled store has.
     committed: u64,
     settled: u64,
@@ -25,13 +23,12 @@ pub(super) struct ShardStore {
 }
 
 impl ShardStore {
-    /// `next_number` is that of the first record to be made.
-    pub(super) fn new(journal: Journal, handle: StoreHandle, next_number: u64) -> Self {
-        let before = next_number - 1;
+    pub(super) fn new(journal: Journal, handle: StoreHandle) -> Self {
+        // What was recorded before this start.
+        let before = journal.recorded();
         Self {
             journal,
             handle,
-            recorded: before,
             committed: before,
             settled: before,
             is_writable: true,
@@ -66,17 +63,10 @@ impl ShardStore {
         }
     }
 
-    pub(super) fn record(&mut self, records: &mut Vec<Record>) {
-        if !records.is_empty() {
-            self.recorded += records.len() as u64;
-            self.journal.record(records);
-        }
-    }
-
     /// Ends the segment that is written; `done` hears when everything so far is in the settled store.
     pub(super) fn rotate(&mut self, done: Sender<()>) {
         self.journal.rotate();
-        self.rotations.push((self.recorded, done));
+        self.rotations.push((self.journal.recorded(), done));
         self.end_rotations();
     }
 

@@ -112,6 +112,11 @@ impl Journal {
         }
     }
 
+    /// The number of the last record there is.
+    pub fn recorded(&self) -> u64 {
+        self.log.recorded()
+    }
+
     /// The number of the last record that need not be waited for.
     pub fn committed(&self) -> u64 {
         self.log.committed()

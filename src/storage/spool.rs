@@ -116,10 +116,6 @@ struct Group {
     members: Vec<(RecordId, SubscriptionOptions)>,
 }
 
-/// Its members' options decide what each gets.
-const GROUP_OPTIONS: SubscriptionOptions =
-    SubscriptionOptions { qos: QoS::ExactlyOnce, no_local: false, retain_as_published: true, id: None };
-
 impl Receivers {
     fn read(txn: &WriteTransaction, meta: &Meta, homes: &Homes, hasher: &TopicHasher) -> Outcome<Self> {
         let mut receivers = Self {
@@ -163,7 +159,7 @@ impl Receivers {
                 self.by_share.insert(text.into(), group);
                 let home = homes.of_group(name, filter);
                 self.groups.push(Group { share: text.into(), home, members: Vec::new() });
-                self.index.subscribe(filter, Subscriber::group(GroupId(group as u32)), GROUP_OPTIONS);
+                self.index.subscribe(filter, Subscriber::group(GroupId(group as u32)), SubscriptionOptions::OF_GROUP);
                 group
             }
         };
