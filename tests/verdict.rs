@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use thrum::access::{Answer, Check, Credentials, Exchange, Guard, Identity, Verdict};
-use thrum::mqtt::{TopicFilter, TopicName};
+use thrum::access::{Answer, Check, Credentials, Guard, Identity, Verdict};
+use thrum::base::Timestamp;
 use thrum::server::{Broker, Config, ListenerConfig};
 
 /// Lets in at once who has no user name; of the others each waits until the test says so.
@@ -17,31 +17,19 @@ use thrum::server::{Broker, Config, ListenerConfig};
 struct Slow(Arc<Mutex<Receiver<()>>>);
 
 impl Check for Slow {
-    fn run(self: Box<Self>) -> Verdict {
+    fn run(self: Box<Self>) -> Answer {
         let released = self.0.lock().expect("nobody panicked").recv_timeout(Duration::from_secs(20));
         released.expect("the test releases who waits");
-        Verdict::Accept(Identity::ANONYMOUS)
+        Answer::Now(Verdict::Accept(Identity::ANONYMOUS))
     }
 }
 
 impl Guard for Slow {
-    fn connect(&mut self, credentials: &Credentials<'_>) -> Answer {
+    fn connect(&mut self, _: Timestamp, credentials: &Credentials<'_>) -> Answer {
         match credentials.user_name {
             Some(_) => Answer::Later(Box::new(self.clone())),
             None => Answer::Now(Verdict::Accept(Identity::ANONYMOUS)),
         }
-    }
-
-    fn exchange(&mut self, _: &str, _: &str, _: [u8; 24]) -> Option<Box<dyn Exchange>> {
-        None
-    }
-
-    fn may_publish(&mut self, _: &Identity, _: &str, _: TopicName<'_>) -> bool {
-        true
-    }
-
-    fn may_subscribe(&mut self, _: &Identity, _: &str, _: TopicFilter<'_>) -> bool {
-        true
     }
 }
 

@@ -1,15 +1,26 @@
 //! L2: who may come in, and what he may do. Verdicts only: what goes over the wire is the broker's.
 
+mod authenticator;
 mod credential;
 mod guard;
 mod open;
+mod rates;
+mod rules;
 mod scram;
 #[cfg(test)]
 #[path = "../../tests/common/scram_client.rs"]
 mod scram_client;
+mod text_error;
 mod users;
 
+pub use authenticator::{Authenticator, Login, Proof};
 pub use credential::{Credential, CredentialError, ITERATIONS_DEFAULT, ITERATIONS_MAX, SALT_BYTES};
-pub use guard::{Answer, Check, Credentials, Denial, Exchange, Guard, Identity, Step, Verdict};
+pub use guard::{
+    Answer, Check, Client, Credentials, Denial, Entrance, Exchange, Grant, Guard, Identity, Lane, Publication, Step,
+    Verdict, Who,
+};
 pub use open::Open;
+pub use rates::{Excess, Rates};
+pub use rules::Rules;
+pub use text_error::TextError;
 pub use users::{SCRAM_SHA_256, Users};

@@ -10,7 +10,7 @@ use subtle::Choice;
 use super::credential::{Credential, ITERATIONS_DEFAULT, Key, SALT_BYTES, hmac};
 use super::scram::{Directory, Scram};
 use super::{Answer, Check, Credentials, Denial, Exchange, Guard, Identity, Verdict};
-use crate::mqtt::{TopicFilter, TopicName};
+use crate::base::Timestamp;
 
 /// The Authentication Method of SCRAM with SHA-256, as registered with IANA.
 pub const SCRAM_SHA_256: &str = "SCRAM-SHA-256";
@@ -56,7 +56,7 @@ impl Users {
 }
 
 impl Guard for Users {
-    fn connect(&mut self, credentials: &Credentials<'_>) -> Answer {
+    fn connect(&mut self, _now: Timestamp, credentials: &Credentials<'_>) -> Answer {
         match (credentials.user_name, credentials.password) {
             (None, _) if self.anonymous => Answer::Now(Verdict::Accept(Identity::ANONYMOUS)),
             (None, _) => Answer::Now(Verdict::Refuse(Denial::NotAuthorized)),
@@ -70,16 +70,14 @@ impl Guard for Users {
         }
     }
 
-    fn exchange(&mut self, method: &str, _client_id: &str, seed: [u8; 24]) -> Option<Box<dyn Exchange>> {
+    fn exchange(
+        &mut self,
+        _now: Timestamp,
+        method: &str,
+        _: &Credentials<'_>,
+        seed: [u8; 24],
+    ) -> Option<Box<dyn Exchange>> {
         (method == SCRAM_SHA_256).then(|| Box::new(Scram::new(Arc::clone(&self.table), seed)) as Box<dyn Exchange>)
-    }
-
-    fn may_publish(&mut self, _: &Identity, _client_id: &str, _: TopicName<'_>) -> bool {
-        true
-    }
-
-    fn may_subscribe(&mut self, _: &Identity, _client_id: &str, _: TopicFilter<'_>) -> bool {
-        true
     }
 }
 
@@ -92,12 +90,12 @@ struct PasswordCheck {
 }
 
 impl Check for PasswordCheck {
-    fn run(self: Box<Self>) -> Verdict {
-        if bool::from(self.credential.holds(&self.password) & self.known) {
+    fn run(self: Box<Self>) -> Answer {
+        Answer::Now(if bool::from(self.credential.holds(&self.password) & self.known) {
             Verdict::Accept(self.user)
         } else {
             Verdict::Refuse(Denial::BadUserNameOrPassword)
-        }
+        })
     }
 }
 
@@ -144,10 +142,11 @@ impl fmt::Debug for Table {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Step;
     use super::super::scram_client::ScramClient;
+    use super::super::{Entrance, Step};
     use super::*;
 
+    const NOW: Timestamp = Timestamp(1);
     const FEW: NonZeroU32 = NonZeroU32::new(2).unwrap();
 
     fn users() -> Users {
@@ -156,16 +155,21 @@ mod tests {
         users
     }
 
+    fn credentials<'a>(user_name: Option<&'a str>, password: Option<&'a [u8]>) -> Credentials<'a> {
+        Credentials { entrance: Entrance::UNKNOWN, client_id: "c", user_name, password }
+    }
+
+    fn begin(users: &mut Users, method: &str) -> Option<Box<dyn Exchange>> {
+        users.exchange(NOW, method, &credentials(None, None), [9; 24])
+    }
+
     fn verdict(users: &mut Users, user_name: Option<&str>, password: Option<&[u8]>) -> Verdict {
-        match users.connect(&Credentials { client_id: "c", user_name, password }) {
-            Answer::Now(verdict) => verdict,
-            Answer::Later(check) => check.run(),
-        }
+        users.connect(NOW, &credentials(user_name, password)).verdict()
     }
 
     /// What an exchange sends first, and what comes of it.
     fn by_scram(users: &mut Users, user: &str, password: &str) -> (Vec<u8>, Step) {
-        let mut exchange = users.exchange(SCRAM_SHA_256, "c", [9; 24]).unwrap();
+        let mut exchange = begin(users, SCRAM_SHA_256).unwrap();
         let mut client = ScramClient::new(user, password, "abc");
         let Step::Challenge(server_first) = exchange.next(&client.first()) else { panic!("no challenge") };
         let client_final = client.answer(&server_first).unwrap();
@@ -187,8 +191,9 @@ mod tests {
     #[test]
     fn a_password_is_never_checked_on_the_shard() {
         for user_name in [Some("ada"), Some("nobody")] {
-            let credentials = Credentials { client_id: "c", user_name, password: Some(b"engine") };
-            let Answer::Later(check) = users().connect(&credentials) else { panic!("answered at once") };
+            let Answer::Later(check) = users().connect(NOW, &credentials(user_name, Some(b"engine"))) else {
+                panic!("answered at once")
+            };
             assert!(!format!("{check:?}").contains("engine"));
         }
     }
@@ -244,7 +249,7 @@ mod tests {
     #[test]
     fn an_exchange_ends_with_the_table_it_began_with() {
         let mut users = users();
-        let mut exchange = users.exchange(SCRAM_SHA_256, "c", [9; 24]).unwrap();
+        let mut exchange = begin(&mut users, SCRAM_SHA_256).unwrap();
         users.insert("ada", Credential::derive(b"difference", [4; SALT_BYTES], FEW));
         let mut client = ScramClient::new("ada", "engine", "abc");
         let Step::Challenge(server_first) = exchange.next(&client.first()) else { panic!("no challenge") };
@@ -255,7 +260,7 @@ mod tests {
     #[test]
     fn other_methods_are_not_known() {
         for method in ["", "SCRAM-SHA-1", "SCRAM-SHA-256-PLUS", "scram-sha-256", "PLAIN"] {
-            assert!(users().exchange(method, "c", [9; 24]).is_none(), "{method}");
+            assert!(begin(&mut users(), method).is_none(), "{method}");
         }
     }
 }

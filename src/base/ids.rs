@@ -65,6 +65,11 @@ impl ShardSet {
     }
 }
 
+/// Where clients come in; counted from zero over all listeners that ever were, so that one that is gone is not taken for
+/// another.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+pub struct ListenerId(pub u16);
+
 /// A connection of one shard: given out when it is opened, valid until the driver reports it closed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct ConnId(pub u32);

@@ -6,5 +6,5 @@ pub mod limits;
 mod time;
 
 pub use counters::{Counters, DropReason, Refusal};
-pub use ids::{ConnId, RecordId, SessionRef, ShardId, ShardSet, SubscriptionId};
+pub use ids::{ConnId, ListenerId, RecordId, SessionRef, ShardId, ShardSet, SubscriptionId};
 pub use time::{Millis, Timestamp};

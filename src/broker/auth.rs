@@ -1,12 +1,12 @@
 //! Enhanced authentication: an exchange that the guard's verifier answers and the core drives, before CONNACK and, by
 //! the client's wish, again later.
 
-use super::connect::{Accepted, denial_reason};
+use super::connect::{Accepted, credentials, denial_reason};
 use super::connection::Authentication;
 use super::core::ShardCore;
 use super::effects::Effects;
 use super::timers::TimerKey;
-use crate::access::{Denial, Identity, Step, Verdict};
+use crate::access::{Credentials, Denial, Entrance, Identity, Step, Verdict};
 use crate::base::limits::{AUTH_DATA_BYTES_MAX, AUTH_ROUNDS_MAX};
 use crate::base::{ConnId, Timestamp};
 use crate::mqtt::{Auth, Connect, Error, Packet, PropertyBuffer, PropertyId, ProtocolViolation, ReasonCode};
@@ -24,7 +24,9 @@ impl ShardCore {
         fx: &mut Effects,
     ) {
         let seed = self.entropy.next();
-        let Some(exchange) = self.guard.exchange(method, connect.client_id, seed) else {
+        let entrance = self.connections[conn].entrance.take();
+        let credentials = credentials(entrance.as_deref(), connect);
+        let Some(exchange) = self.guard.exchange(now, method, &credentials, seed) else {
             // [MQTT-4.12.0-1]
             return self.refuse(now, conn, connect.client_id, ReasonCode::BadAuthenticationMethod, fx);
         };
@@ -75,7 +77,10 @@ impl ShardCore {
         let seed = self.entropy.next();
         let client_id = self.client_id(conn);
         let Some(authentication) = &mut self.connections[conn].authentication else { return };
-        authentication.exchange = self.guard.exchange(&authentication.method, &client_id, seed);
+        // Where it came in was looked at when it did.
+        let credentials =
+            Credentials { entrance: Entrance::UNKNOWN, client_id: &client_id, user_name: None, password: None };
+        authentication.exchange = self.guard.exchange(now, &authentication.method, &credentials, seed);
         authentication.rounds = 0;
         authentication.ends_at = now + self.options.connect_timeout;
         let connection = &mut self.connections[conn];

@@ -9,7 +9,7 @@ use super::publish::check_message;
 use super::record::Record;
 use super::session::WillMessage;
 use super::timers::TimerKey;
-use crate::access::{Answer, Credentials, Denial, Identity, Verdict};
+use crate::access::{Answer, Client, Credentials, Denial, Entrance, Identity, Publication, Verdict};
 use crate::base::limits::PACKET_BYTES_MAX;
 use crate::base::{ConnId, Refusal, ShardId, ShardSet, Timestamp};
 use crate::mqtt::{
@@ -50,10 +50,10 @@ impl ShardCore {
             self.begin_authentication(now, conn, connect, method, whole, fx);
             return Ok(Flow::Next);
         }
-        let credentials =
-            Credentials { client_id: connect.client_id, user_name: connect.user_name, password: connect.password };
+        let entrance = self.connections[conn].entrance.take();
+        let credentials = credentials(entrance.as_deref(), connect);
         // [MQTT-3.1.4-2]
-        match self.guard.connect(&credentials) {
+        match self.guard.connect(now, &credentials) {
             Answer::Now(verdict) => self.act_on(now, conn, connect, verdict, &Accepted::default(), fx),
             Answer::Later(check) => {
                 self.checks_asked += 1;
@@ -70,6 +70,12 @@ impl ShardCore {
             }
         }
         Ok(Flow::Next)
+    }
+
+    pub(super) fn enter(&mut self, conn: ConnId, entrance: Entrance) {
+        if let Some(connection) = self.connections.get_mut(conn) {
+            connection.entrance = Some(Box::new(entrance));
+        }
     }
 
     /// The shard where a client belongs, if that is another one. Who gets his identifier from us, gets one of this shard.
@@ -283,7 +289,9 @@ impl ShardCore {
     fn check_will(&mut self, who: &Identity, client_id: &str, will: Option<&Will<'_>>) -> Result<(), ReasonCode> {
         let Some(will) = will else { return Ok(()) };
         let (guard, options) = (self.guard.as_mut(), &self.options);
-        check_message(guard, options, who, client_id, will.topic, &will.properties, will.payload)
+        let client = Client { identity: who, client_id };
+        let publication = Publication { topic: will.topic, qos: will.qos, retain: will.retain };
+        check_message(guard, options, &client, &publication, &will.properties, will.payload)
     }
 
     fn session_expiry(&self, connect: &Connect<'_>) -> SessionExpiry {
@@ -479,6 +487,16 @@ impl ShardCore {
                 fx.mesh.push(home, MeshMessage::ShareOnline { session, online });
             }
         }
+    }
+}
+
+/// What a CONNECT brings, and what is known of its connection.
+pub(super) fn credentials<'a>(entrance: Option<&'a Entrance>, connect: &Connect<'a>) -> Credentials<'a> {
+    Credentials {
+        entrance: entrance.unwrap_or(Entrance::UNKNOWN),
+        client_id: connect.client_id,
+        user_name: connect.user_name,
+        password: connect.password,
     }
 }
 

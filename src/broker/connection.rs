@@ -4,7 +4,7 @@ use super::effects::Effects;
 use super::gate::Gate;
 use super::output::OutputBuffer;
 use super::timers::TimerId;
-use crate::access::{Exchange, Identity};
+use crate::access::{Entrance, Exchange, Identity};
 use crate::base::{ConnId, Timestamp};
 use crate::mqtt::Version;
 use crate::session::{InboundAliases, KeepAlive, OutboundAliases, Phase};
@@ -16,6 +16,8 @@ pub(super) struct Connection {
     /// Of this connection, as are those outbound. [MQTT-3.3.2-7]
     pub(super) inbound_aliases: InboundAliases,
     pub(super) outbound_aliases: OutboundAliases,
+    /// Until it is let in.
+    pub(super) entrance: Option<Box<Entrance>>,
     /// While somebody is being let in, or re-authenticates.
     pub(super) authentication: Option<Box<Authentication>>,
     pub(super) session: Option<u32>,
@@ -47,6 +49,7 @@ impl Connection {
             identity: Identity::ANONYMOUS,
             inbound_aliases: InboundAliases::default(),
             outbound_aliases: OutboundAliases::default(),
+            entrance: None,
             authentication: None,
             session: None,
             timer: Some(timer),

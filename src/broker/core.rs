@@ -250,6 +250,7 @@ impl ShardCore {
             Input::Bytes { conn, bytes } => return self.receive(now, conn, bytes, fx),
             Input::Packet { conn, packet } => return self.receive_packet(now, conn, packet, fx),
             Input::Opened { conn } => self.open(now, conn, fx),
+            Input::Entered { conn, entrance } => self.enter(conn, entrance),
             Input::Sent { conn, bytes } => self.on_sent(now, conn, bytes, fx),
             Input::Closed { conn } => self.on_closed(now, conn, fx),
             Input::Verdict { check, verdict } => self.on_verdict(now, check, verdict, fx),

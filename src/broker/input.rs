@@ -3,7 +3,7 @@
 use super::effects::CheckId;
 use super::mesh::MeshMessage;
 use super::stored::StoredMessage;
-use crate::access::Verdict;
+use crate::access::{Entrance, Verdict};
 use crate::base::{ConnId, RecordId, SessionRef, ShardId};
 use crate::mqtt::{Packet, TopicName};
 
@@ -13,6 +13,12 @@ use crate::mqtt::{Packet, TopicName};
 pub enum Input<'a> {
     Opened {
         conn: ConnId,
+    },
+    /// Where the client comes in, and what its transport found out about it: before any of its bytes, where it is told
+    /// at all.
+    Entered {
+        conn: ConnId,
+        entrance: Entrance,
     },
     /// What a client sent and was not consumed yet, from the first byte of a packet on.
     Bytes {

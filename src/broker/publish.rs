@@ -7,7 +7,7 @@ use super::message::{Draft, Origin, Parts};
 use super::options::Options;
 use super::pending::{Completion, Join};
 use super::record::Record;
-use crate::access::{Guard, Identity};
+use crate::access::{Client, Guard, Publication};
 use crate::base::limits::PACKET_IDS_MAX;
 use crate::base::{ConnId, Refusal, SessionRef, ShardSet, Timestamp};
 use crate::mqtt::{
@@ -146,10 +146,18 @@ impl ShardCore {
         publish: &Publish<'_>,
         topic: TopicName<'_>,
     ) -> Result<(), ReasonCode> {
-        let who = &self.connections[conn].identity;
+        let identity = &self.connections[conn].identity;
         let client_id = &self.sessions[slot].client_id;
         let (guard, options) = (self.guard.as_mut(), &self.options);
-        check_message(guard, options, who, client_id, topic, &publish.properties, publish.payload)
+        let publication = Publication { topic, qos: publish.delivery.qos(), retain: publish.retain };
+        check_message(
+            guard,
+            options,
+            &Client { identity, client_id },
+            &publication,
+            &publish.properties,
+            publish.payload,
+        )
     }
 
     /// Counts and tells a refusal.
@@ -497,17 +505,17 @@ const fn ack_type(kind: AckKind) -> AckType {
 pub(super) fn check_message(
     guard: &mut dyn Guard,
     options: &Options,
-    who: &Identity,
-    client_id: &str,
-    topic: TopicName<'_>,
+    client: &Client<'_>,
+    publication: &Publication<'_>,
     properties: &Properties<'_>,
     payload: &[u8],
 ) -> Result<(), ReasonCode> {
     // Topics of the broker are not for clients to write. (MQTT 5.0, 4.7.2)
+    let topic = publication.topic;
     if topic.is_dollar() || has_more_levels_than(topic.as_str(), options.topic_levels_max) {
         return Err(ReasonCode::TopicNameInvalid);
     }
-    if !guard.may_publish(who, client_id, topic) {
+    if !guard.may_publish(client, publication) {
         return Err(ReasonCode::NotAuthorized);
     }
     let claims_text =

@@ -9,6 +9,7 @@ use super::publish::has_more_levels_than;
 use super::record::Record;
 use super::retained::Replay;
 use super::session::Membership;
+use crate::access::{Client, Grant};
 use crate::base::limits::{FILTERS_PER_PACKET_MAX, SUBSCRIBES_PENDING_MAX};
 use crate::base::{ConnId, Refusal, ShardId, SubscriptionId, Timestamp};
 use crate::mqtt::{
@@ -104,7 +105,8 @@ impl ShardCore {
             return Err(ReasonCode::TopicFilterInvalid);
         }
         let session = &self.sessions[slot];
-        if !self.guard.may_subscribe(&self.connections[conn].identity, &session.client_id, filter) {
+        let client = Client { identity: &self.connections[conn].identity, client_id: &session.client_id };
+        if self.guard.may_subscribe(&client, filter, request.qos) == Grant::Denied {
             return Err(ReasonCode::NotAuthorized);
         }
         if session.subscriptions_len() >= self.options.subscriptions_max as usize && !self.has(slot, request.filter) {

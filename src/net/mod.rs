@@ -1,18 +1,22 @@
 //! L4: sockets. A shard owns a poller and its connections; nothing here blocks, and nothing knows MQTT but the output
 //! buffers that the core fills.
 
+mod address;
 mod connection;
 mod doorbell;
 mod lingering;
 mod listener;
 mod peer;
 mod poller;
+mod transport;
 mod unsent;
 
+pub use address::{ListenAddress, UnixAddress};
 pub use connection::{Connection, Received, Unread};
 pub use doorbell::ready_or_timeout;
 pub use lingering::Lingering;
 pub use listener::{Accepted, Listener};
 pub use peer::Peer;
 pub use poller::{Poller, Readiness};
+pub use transport::{CertificateUserName, TlsRules, Transport, WebSocketRules};
 pub use unsent::Unsent;

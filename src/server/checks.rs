@@ -34,7 +34,7 @@ impl Checks {
 
 fn answer(asked: &Receiver<Question>, to: &ShardHandle) {
     for (check, question) in asked {
-        if !to.tell(Command::Verdict { check, verdict: question.run() }) {
+        if !to.tell(Command::Verdict { check, verdict: question.run().verdict() }) {
             return;
         }
     }

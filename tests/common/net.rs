@@ -334,7 +334,11 @@ impl Net {
             self.cores[shard].handle(self.now, Input::Closed { conn }, &mut effects);
         }
         for (id, check) in effects.checks.drain(..).collect::<Vec<_>>() {
-            self.cores[shard].handle(self.now, Input::Verdict { check: id, verdict: check.run() }, &mut effects);
+            self.cores[shard].handle(
+                self.now,
+                Input::Verdict { check: id, verdict: check.run().verdict() },
+                &mut effects,
+            );
         }
         for conn in effects.resumed.drain(..).collect::<Vec<_>>() {
             if let Some(client) = self.clients[shard][conn.0 as usize] {

@@ -5,10 +5,10 @@ use crate::client::{
     next, next_if_any, on_shards, packet, put_text, subscribe, take_message,
 };
 use crate::net::{Client, Net};
-use thrum::access::{Answer, Credentials, Denial, Exchange, Guard, Identity, Verdict};
-use thrum::base::Millis;
+use thrum::access::{self, Answer, Credentials, Denial, Grant, Guard, Identity, Publication, Verdict};
+use thrum::base::{Millis, Timestamp};
 use thrum::broker::{Event, Options};
-use thrum::mqtt::{PropertyId, QoS, ReasonCode, TopicFilter, TopicName, Version};
+use thrum::mqtt::{PropertyId, QoS, ReasonCode, TopicFilter, Version};
 
 /// A CONNECT of raw fields, of 3.1.1 and 5.0.
 fn connect(level: u8, flags: u8, payload: &[&[u8]]) -> Vec<u8> {
@@ -270,7 +270,7 @@ fn an_empty_identifier_for_a_session_to_keep_is_rejected() {
 pub(crate) struct Doorkeeper;
 
 impl Guard for Doorkeeper {
-    fn connect(&mut self, credentials: &Credentials<'_>) -> Answer {
+    fn connect(&mut self, _: Timestamp, credentials: &Credentials<'_>) -> Answer {
         Answer::Now(match credentials.user_name {
             None | Some("alice") => Verdict::Accept(credentials.user_name.map(Identity::of_user).unwrap_or_default()),
             Some("mallory") => Verdict::Refuse(Denial::NotAuthorized),
@@ -281,16 +281,12 @@ impl Guard for Doorkeeper {
         })
     }
 
-    fn exchange(&mut self, _method: &str, _client_id: &str, _seed: [u8; 24]) -> Option<Box<dyn Exchange>> {
-        None
+    fn may_publish(&mut self, _: &access::Client<'_>, publication: &Publication<'_>) -> bool {
+        !publication.topic.as_str().starts_with("secret")
     }
 
-    fn may_publish(&mut self, _: &Identity, _client_id: &str, topic: TopicName<'_>) -> bool {
-        !topic.as_str().starts_with("secret")
-    }
-
-    fn may_subscribe(&mut self, _: &Identity, _client_id: &str, filter: TopicFilter<'_>) -> bool {
-        !filter.as_str().starts_with("secret")
+    fn may_subscribe(&mut self, _: &access::Client<'_>, filter: TopicFilter<'_>, _: QoS) -> Grant {
+        if filter.as_str().starts_with("secret") { Grant::Denied } else { Grant::Whole }
     }
 }
 

@@ -46,7 +46,7 @@ fn a_late_verdict_lets_nobody_else_in() {
         }
     }
     assert_eq!(checks.len(), 2);
-    let mut verdicts = checks.into_iter().map(|(check, run)| (check, run.run()));
+    let mut verdicts = checks.into_iter().map(|(check, run)| (check, run.run().verdict()));
     let (check, verdict) = verdicts.next().unwrap();
     assert!(matches!(verdict, Verdict::Accept(_)));
     core.handle(NOW, Input::Verdict { check, verdict }, &mut fx);

@@ -1,7 +1,7 @@
 //! A guard that lets everybody in, some of them later.
 
-use thrum::access::{Answer, Check, Credentials, Exchange, Guard, Identity, Verdict};
-use thrum::mqtt::{TopicFilter, TopicName};
+use thrum::access::{Answer, Check, Credentials, Guard, Identity, Verdict};
+use thrum::base::Timestamp;
 
 #[derive(Clone, Copy, Debug)]
 pub struct SimGuard {
@@ -13,30 +13,18 @@ pub struct SimGuard {
 struct Thought;
 
 impl Check for Thought {
-    fn run(self: Box<Self>) -> Verdict {
-        Verdict::Accept(Identity::ANONYMOUS)
+    fn run(self: Box<Self>) -> Answer {
+        Answer::Now(Verdict::Accept(Identity::ANONYMOUS))
     }
 }
 
 impl Guard for SimGuard {
-    fn connect(&mut self, credentials: &Credentials<'_>) -> Answer {
+    fn connect(&mut self, _: Timestamp, credentials: &Credentials<'_>) -> Answer {
         let number = credentials.client_id.bytes().fold(7usize, |sum, byte| sum * 31 % 1009 + usize::from(byte));
         if number % 100 < self.later {
             Answer::Later(Box::new(Thought))
         } else {
             Answer::Now(Verdict::Accept(Identity::ANONYMOUS))
         }
-    }
-
-    fn exchange(&mut self, _: &str, _: &str, _: [u8; 24]) -> Option<Box<dyn Exchange>> {
-        None
-    }
-
-    fn may_publish(&mut self, _: &Identity, _: &str, _: TopicName<'_>) -> bool {
-        true
-    }
-
-    fn may_subscribe(&mut self, _: &Identity, _: &str, _: TopicFilter<'_>) -> bool {
-        true
     }
 }

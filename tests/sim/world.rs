@@ -403,7 +403,7 @@ impl World {
         }
         for (id, check) in fx.checks.drain(..) {
             if let Some(wire) = self.shards[shard].conns[id.conn.0 as usize] {
-                self.jobs.push(Job::Verdict(wire, id, check.run()));
+                self.jobs.push(Job::Verdict(wire, id, check.run().verdict()));
             }
         }
         self.shards[shard].fx = fx;

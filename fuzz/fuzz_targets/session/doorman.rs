@@ -1,13 +1,16 @@
 //! Who is let in: at once, later, or after an exchange, as the client's CONNECT and AUTH ask for it.
 
-use thrum::access::{Answer, Check, Credentials, Denial, Exchange, Guard, Identity, Step, Verdict};
-use thrum::mqtt::{TopicFilter, TopicName};
+use thrum::access::{
+    Answer, Check, Client, Credentials, Denial, Exchange, Grant, Guard, Identity, Publication, Step, Verdict,
+};
+use thrum::base::Timestamp;
+use thrum::mqtt::{QoS, TopicFilter};
 
 #[derive(Debug)]
 pub(crate) struct Doorman;
 
 impl Guard for Doorman {
-    fn connect(&mut self, credentials: &Credentials<'_>) -> Answer {
+    fn connect(&mut self, _: Timestamp, credentials: &Credentials<'_>) -> Answer {
         match credentials.user_name {
             Some("denied") => Answer::Now(Verdict::Refuse(Denial::NotAuthorized)),
             Some("denied later") => Answer::Later(Box::new(Later(Verdict::Refuse(Denial::BadUserNameOrPassword)))),
@@ -16,16 +19,22 @@ impl Guard for Doorman {
         }
     }
 
-    fn exchange(&mut self, method: &str, _client_id: &str, _seed: [u8; 24]) -> Option<Box<dyn Exchange>> {
+    fn exchange(
+        &mut self,
+        _: Timestamp,
+        method: &str,
+        _: &Credentials<'_>,
+        _seed: [u8; 24],
+    ) -> Option<Box<dyn Exchange>> {
         (method == crate::METHOD).then(|| Box::new(Password) as Box<dyn Exchange>)
     }
 
-    fn may_publish(&mut self, _: &Identity, _client_id: &str, topic: TopicName<'_>) -> bool {
-        topic.as_str() != crate::FORBIDDEN
+    fn may_publish(&mut self, _: &Client<'_>, publication: &Publication<'_>) -> bool {
+        publication.topic.as_str() != crate::FORBIDDEN
     }
 
-    fn may_subscribe(&mut self, _: &Identity, _client_id: &str, filter: TopicFilter<'_>) -> bool {
-        filter.as_str() != crate::FORBIDDEN
+    fn may_subscribe(&mut self, _: &Client<'_>, filter: TopicFilter<'_>, _: QoS) -> Grant {
+        if filter.as_str() == crate::FORBIDDEN { Grant::Denied } else { Grant::Whole }
     }
 }
 
@@ -33,8 +42,8 @@ impl Guard for Doorman {
 struct Later(Verdict);
 
 impl Check for Later {
-    fn run(self: Box<Self>) -> Verdict {
-        self.0
+    fn run(self: Box<Self>) -> Answer {
+        Answer::Now(self.0)
     }
 }
 
