@@ -15,7 +15,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use crate::peers::{Measured, Peer};
+use crate::peers::{CERTIFICATE, KEY, Measured, Peer};
 
 const START_TIME_MAX: Duration = Duration::from_secs(20);
 /// What Thrum gives its clients is shorter.
@@ -130,6 +130,12 @@ fn spawn(peer: &Peer, core: usize, dir: &Path, port: u16) -> io::Result<Child> {
     };
     if !peer.config.is_empty() {
         fs::write(&config, fill(&peer.config))?;
+    }
+    if peer.reach.has_tls() {
+        let own = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]);
+        let own = own.map_err(io::Error::other)?;
+        fs::write(dir.join(CERTIFICATE), own.cert.pem())?;
+        fs::write(dir.join(KEY), own.signing_key.serialize_pem())?;
     }
     let output = File::create(dir.join(OUTPUT))?;
     let mut command = Command::new(fill(&peer.command[0]));

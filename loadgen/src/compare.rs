@@ -17,8 +17,8 @@ use crate::broker_process::BrokerProcess;
 use crate::comparison::{Comparison, Entry, Turn};
 use crate::disk::SyncTimes;
 use crate::output::Destinations;
-use crate::peers::{self, Peer};
-use crate::scenarios::{DURABLE, MORE, Scenario, Subject, TABLE};
+use crate::peers::{self, Peer, Reach};
+use crate::scenarios::{DURABLE, MORE, Scenario, Subject, TABLE, WRAPPED};
 use crate::summary::Summary;
 use crate::usage::{Usage, core_busy};
 
@@ -35,6 +35,23 @@ pub enum Set {
     /// What it costs to keep things on the disk: durable sessions, with the brokers that do, and Thrum without a store.
     /// The disk is that of the folder for temporary files (TMPDIR)
     Durable,
+    /// What TLS costs: some of the speed table by TLS, with a certificate made for it (ECDSA, P-256)
+    Tls,
+    /// The same by WebSocket
+    Ws,
+    /// The same by WebSocket over TLS
+    Wss,
+}
+
+impl Set {
+    const fn reach(self) -> Reach {
+        match self {
+            Self::Quick | Self::Table | Self::Durable => Reach::Plain,
+            Self::Tls => Reach::Tls,
+            Self::Ws => Reach::WebSocket,
+            Self::Wss => Reach::SecureWebSocket,
+        }
+    }
 }
 
 #[derive(Clone, Debug, Args)]
@@ -127,7 +144,10 @@ fn chosen_peers(options: &Options, mut peers: Vec<Peer>) -> Result<Vec<Peer>, St
     if options.brokers.is_empty() {
         peers.retain(|peer| match options.set {
             Set::Durable => peer.without_store().is_some() || peer.name == "thrum",
-            Set::Quick | Set::Table => peer.without_store().is_none() && !peer.name.starts_with("relay"),
+            _ => {
+                let is_of_set = peer.reach == options.set.reach() && peer.without_store().is_none();
+                is_of_set && !peer.name.starts_with("relay")
+            }
         });
         // The others are measured by the first.
         peers.sort_by_key(|peer| options.set == Set::Durable && peer.without_store().is_none());
@@ -152,6 +172,7 @@ fn known_scenarios(options: &Options, own: &Path) -> Result<(Vec<&'static Scenar
         Set::Quick => TABLE.iter().filter(|scenario| scenario.is_quick).collect(),
         Set::Table => TABLE.iter().collect(),
         Set::Durable => DURABLE.iter().collect(),
+        Set::Tls | Set::Ws | Set::Wss => WRAPPED.iter().filter_map(|&name| Scenario::named(name)).collect(),
     };
     let (mut known, mut skipped) = (Vec::new(), Vec::new());
     for scenario in wanted {
@@ -251,7 +272,7 @@ impl Bench<'_> {
             .then(|| SyncTimes::measure(broker.folder(), scenario.pause()));
         let syncs = syncs.transpose().map_err(|error| format!("a sync cannot be measured: {error}"))?;
         let before = self.cores_used(&broker);
-        let summary = self.measure(&broker, scenario)?;
+        let summary = self.measure(peer, &broker, scenario)?;
         let after = self.cores_used(&broker);
         if let Some(how) = broker.how_it_ended() {
             return Ok(Turn::failed(format!("it {how}: {}", broker.output())));
@@ -278,13 +299,18 @@ impl Bench<'_> {
     }
 
     /// Runs this program. The inner error is about this one measurement.
-    fn measure(&self, broker: &BrokerProcess, scenario: &Scenario) -> Result<Result<Summary, String>, String> {
+    fn measure(
+        &self,
+        peer: &Peer,
+        broker: &BrokerProcess,
+        scenario: &Scenario,
+    ) -> Result<Result<Summary, String>, String> {
         let failed = |error: io::Error| format!("cannot run {}: {error}", self.own.display());
         let (mut output, mut errors) = (tempfile::tempfile().map_err(failed)?, tempfile::tempfile().map_err(failed)?);
         let mut command = Command::new(&self.own);
         command.args(scenario.arguments.split_whitespace()).args(["--json", "-"]);
         command.args(["--broker", &broker.address.to_string(), "--pid", &broker.pid.to_string()]);
-        command.args(["--core", &self.options.core.to_string()]);
+        command.args(["--core", &self.options.core.to_string()]).args(peer.reach.arguments());
         if !scenario.is_counted {
             let Options { duration, warm_up, .. } = self.options;
             command.args(["--duration", &duration.to_string(), "--warm-up", &warm_up.to_string()]);

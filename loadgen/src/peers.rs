@@ -6,7 +6,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 /// How a broker is started. `{port}` and `{dir}` stand for a free port and an empty folder, `{config}` for the path of
-/// the configuration.
+/// the configuration; a certificate lies in the folder where it is needed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Peer {
     pub name: String,
@@ -15,6 +15,49 @@ pub struct Peer {
     pub config: String,
     pub config_name: String,
     pub pid: Measured,
+    pub reach: Reach,
+}
+
+/// What lies between the socket and MQTT.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Reach {
+    #[default]
+    Plain,
+    Tls,
+    WebSocket,
+    SecureWebSocket,
+}
+
+/// In a broker's folder.
+pub const CERTIFICATE: &str = "certificate.pem";
+pub const KEY: &str = "key.pem";
+
+impl Reach {
+    const WRAPPED: [Self; 3] = [Self::Tls, Self::WebSocket, Self::SecureWebSocket];
+
+    pub const fn has_tls(self) -> bool {
+        matches!(self, Self::Tls | Self::SecureWebSocket)
+    }
+
+    const fn has_websocket(self) -> bool {
+        matches!(self, Self::WebSocket | Self::SecureWebSocket)
+    }
+
+    /// What the names of those end with that are reached so.
+    const fn suffix(self) -> &'static str {
+        match self {
+            Self::Plain => "",
+            Self::Tls => "-tls",
+            Self::WebSocket => "-ws",
+            Self::SecureWebSocket => "-wss",
+        }
+    }
+
+    /// What the generator is asked for. The certificate is made for the occasion: nobody can vouch for it.
+    pub fn arguments(self) -> Vec<&'static str> {
+        let tls = self.has_tls().then_some(["--tls", "--insecure"]).into_iter().flatten();
+        tls.chain(self.has_websocket().then_some("--ws")).collect()
+    }
 }
 
 /// Whose CPU and memory are the broker's.
@@ -64,6 +107,14 @@ queue_bytes_max = 4294967295
 const MOSQUITTO_DURABLE: &str = "persistence_location {dir}/\n";
 const THRUM_DURABLE: &str = "[store]\ndirectory = \"{dir}/store\"\ndurability = \"commit\"\n";
 
+/// What makes TLS or WebSocket of a listener, where it is named.
+const MOSQUITTO_LISTENER: &str = "listener {port} 127.0.0.1\n";
+const MOSQUITTO_TLS: &str = "certfile {dir}/certificate.pem\nkeyfile {dir}/key.pem\n";
+const MOSQUITTO_WEBSOCKET: &str = "protocol websockets\n";
+const THRUM_LISTENER: &str = "address = \"127.0.0.1:{port}\"\n";
+const THRUM_TLS: &str = "certificate = \"{dir}/certificate.pem\"\nkey = \"{dir}/key.pem\"\n";
+const THRUM_WEBSOCKET: &str = "websocket = true\n";
+
 /// What the names of those that keep things on the disk end with.
 const DURABLE: &str = "-durable";
 
@@ -75,7 +126,16 @@ impl Peer {
             config: config.into(),
             config_name: "config".into(),
             pid: Measured::Started,
+            reach: Reach::Plain,
         }
+    }
+
+    /// The same, reached otherwise: with these lines behind the one that names the listener.
+    fn wrapped(&self, reach: Reach, listener: &str, tls: &str, websocket: &str) -> Self {
+        let more =
+            if reach.has_tls() { tls } else { "" }.to_owned() + if reach.has_websocket() { websocket } else { "" };
+        let config = self.config.replacen(listener, &format!("{listener}{more}"), 1);
+        Self { name: format!("{}{}", self.name, reach.suffix()), config, reach, ..self.clone() }
     }
 
     /// Who it is without a store, where it has one.
@@ -93,15 +153,23 @@ impl Peer {
             let config = config.replace("persistence = false", "persistence = true") + more;
             Self::new(&format!("{name}{DURABLE}"), &[program, "-c", "{config}"], &config)
         };
-        vec![
-            Self::new("mosquitto", &[&mosquitto, "-c", "{config}"], MOSQUITTO),
-            Self::new("thrum", &[&thrum, "-c", "{config}"], THRUM),
+        let plain_mosquitto = Self::new("mosquitto", &[&mosquitto, "-c", "{config}"], MOSQUITTO);
+        let plain_thrum = Self::new("thrum", &[&thrum, "-c", "{config}"], THRUM);
+        let wrapped = Reach::WRAPPED.into_iter().flat_map(|reach| {
+            [
+                plain_mosquitto.wrapped(reach, MOSQUITTO_LISTENER, MOSQUITTO_TLS, MOSQUITTO_WEBSOCKET),
+                plain_thrum.wrapped(reach, THRUM_LISTENER, THRUM_TLS, THRUM_WEBSOCKET),
+            ]
+        });
+        let wrapped: Vec<_> = wrapped.collect();
+        let others = [
             durable("mosquitto", &mosquitto, MOSQUITTO, MOSQUITTO_DURABLE),
             durable("thrum", &thrum, THRUM, THRUM_DURABLE),
             relay("relay", "epoll"),
             relay("relay-doorbell", "doorbell"),
             relay("relay-glommio", "glommio"),
-        ]
+        ];
+        [plain_mosquitto, plain_thrum].into_iter().chain(others).chain(wrapped).collect()
     }
 }
 
@@ -160,7 +228,7 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<Peer>, String> {
             return wrong(command.span(), "command", "neither it nor the configuration says {port}");
         }
         let (name, command) = (name.into_inner(), command.into_inner());
-        peers.push(Peer { name, command, config, config_name, pid });
+        peers.push(Peer { name, command, config, config_name, pid, reach: Reach::Plain });
     }
     Ok(peers)
 }
@@ -186,6 +254,22 @@ mod tests {
         }
         let durable: Vec<_> = all.iter().filter_map(Peer::without_store).collect();
         assert_eq!(durable, ["mosquitto", "thrum"]);
+    }
+
+    #[test]
+    fn those_reached_by_tls_or_websocket_have_it_at_their_listener() {
+        let all = Peer::built_in(Path::new("t"), Path::new("m"), Path::new("o"));
+        for (name, tls, websocket) in
+            [("mosquitto", "certfile", "protocol websockets"), ("thrum", "certificate =", "websocket = true")]
+        {
+            for (reach, has) in [("", [0, 0]), ("-tls", [1, 0]), ("-ws", [0, 1]), ("-wss", [1, 1])] {
+                let peer = all.iter().find(|peer| peer.name == format!("{name}{reach}")).expect(name);
+                assert_eq!([tls, websocket].map(|word| peer.config.matches(word).count()), has, "{}", peer.name);
+                assert_eq!([usize::from(peer.reach.has_tls()), usize::from(peer.reach.has_websocket())], has);
+                // Thrum's listeners are a table, which ends where the next one begins.
+                assert!(!peer.config.contains("[log]") || peer.config.find(websocket) < peer.config.find("[log]"));
+            }
+        }
     }
 
     #[test]

@@ -147,6 +147,9 @@ pub const TABLE: &[Scenario] = &[
 /// The name of what the added latency is taken from.
 pub const DURABLE_LATENCY: &str = "durable-latency";
 
+/// Those of the speed table that tell what TLS and WebSocket cost.
+pub const WRAPPED: [&str; 6] = ["p2p-qos0", "p2p-qos1", "p2p-single-qos0", "churn", "idle", "latency"];
+
 /// What it costs to keep on the disk what is acknowledged.
 pub const DURABLE: &[Scenario] = &[
     Scenario::new(
@@ -197,5 +200,6 @@ mod tests {
         assert_eq!(all.iter().map(|scenario| scenario.name).collect::<BTreeSet<_>>().len(), all.len());
         assert!(all.iter().all(|scenario| Scenario::named(scenario.name) == Some(scenario)));
         assert_eq!(Scenario::named("p2p"), None);
+        assert!(WRAPPED.iter().all(|&name| Scenario::named(name).is_some()));
     }
 }
