@@ -110,7 +110,8 @@ const THRUM_DURABLE: &str = "[store]\ndirectory = \"{dir}/store\"\ndurability = 
 /// What makes TLS or WebSocket of a listener, where it is named.
 const MOSQUITTO_LISTENER: &str = "listener {port} 127.0.0.1\n";
 const MOSQUITTO_TLS: &str = "certfile {dir}/certificate.pem\nkeyfile {dir}/key.pem\n";
-const MOSQUITTO_WEBSOCKET: &str = "protocol websockets\n";
+/// Mosquitto 2.0.11 ends where it has no other listener than those for WebSocket.
+const MOSQUITTO_WEBSOCKET: &str = "socket_domain ipv4\nprotocol websockets\nlistener {port} 127.0.0.2\n";
 const THRUM_LISTENER: &str = "address = \"127.0.0.1:{port}\"\n";
 const THRUM_TLS: &str = "certificate = \"{dir}/certificate.pem\"\nkey = \"{dir}/key.pem\"\n";
 const THRUM_WEBSOCKET: &str = "websocket = true\n";
