@@ -16,6 +16,7 @@ mod scram;
 mod scram_client;
 mod scram_login;
 mod text_error;
+mod user_file;
 mod users;
 
 pub use authenticator::{Authenticator, Login, Proof};
