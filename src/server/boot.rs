@@ -22,13 +22,13 @@ use super::listener_config::Address;
 use super::memory::give_back;
 use super::open_store::{journal_options, open_store};
 use super::parcel::Parcel;
-use super::shard::{Shard, ShardParts};
+use super::shard::{Listening, Shard, ShardParts};
 use super::shard_store::ShardStore;
 use crate::access::Guard;
-use crate::base::ShardId;
+use crate::base::{ListenerId, ShardId};
 use crate::broker::{OptionError, Options, ShardCore};
 use crate::mesh::{self, Alarm, Port};
-use crate::net::Listener;
+use crate::net::{ListenAddress, Listener, Transport};
 use crate::storage::{Journal, LogOptions, Opened, Store, StoreError, StoreHandle, Told};
 
 /// The rings that the kernel gives glommio. What waits in them has to be cancelled at every turn of its reactor, which
@@ -103,8 +103,7 @@ impl Broker {
         let mut opened = open_store(config).map_err(StartError::Store)?;
         let options = with_store(options, opened.as_ref());
         let listeners = listeners(config)?;
-        let addresses =
-            listeners[0].iter().map(Listener::address).collect::<Result<_, _>>().map_err(StartError::Mesh)?;
+        let addresses = listeners[0].iter().filter_map(|listening| listening.listener.address().internet()).collect();
         let ports = mesh::build(config.shards, mesh::ring_slots(config.shards)).map_err(StartError::Mesh)?;
         let (handles, commands) = handles(&ports);
         let journals = opened.as_ref().map(|opened| journals(config, opened)).unwrap_or_default();
@@ -330,8 +329,7 @@ fn random<const N: usize>() -> [u8; N] {
 /// Whether there will be listeners: what takes long begins only then.
 fn probe(config: &Config) -> Result<(), StartError> {
     config.listeners.iter().try_for_each(|listener| {
-        let address = internet(&listener.address);
-        Listener::probe(address).map_err(|error| StartError::Listen(address, error))
+        Listener::probe(&listener.address.into()).map_err(|error| StartError::Listen(listener.address, error))
     })
 }
 
@@ -343,19 +341,19 @@ fn internet(address: &Address) -> SocketAddr {
 }
 
 /// For each shard its listeners, on the same addresses.
-fn listeners(config: &Config) -> Result<Vec<Vec<Listener>>, StartError> {
-    let mut all: Vec<Vec<Listener>> = (0..config.shards).map(|_| Vec::new()).collect();
-    for listener in &config.listeners {
-        let address = internet(&listener.address);
-        let failed = |error| StartError::Listen(address, error);
-        Listener::probe(address).map_err(failed)?;
-        let first = Listener::bind(address).map_err(failed)?;
-        // Where the port was left to the kernel, all are to have the same.
-        let address = first.address().map_err(failed)?;
-        all[0].push(first);
+fn listeners(config: &Config) -> Result<Vec<Vec<Listening>>, StartError> {
+    let mut all: Vec<Vec<Listening>> = (0..config.shards).map(|_| Vec::new()).collect();
+    for (index, listener) in config.listeners.iter().enumerate() {
+        let failed = |error| StartError::Listen(listener.address, error);
+        let (id, transport) = (ListenerId(index as u16), Arc::new(Transport::default()));
+        let listening = |listener| Listening { listener, id, transport: Arc::clone(&transport), has_more: false };
+        let address = ListenAddress::from(listener.address);
+        Listener::probe(&address).map_err(failed)?;
+        let first = Listener::bind(&address).map_err(failed)?;
         for others in &mut all[1..] {
-            others.push(Listener::bind(address).map_err(failed)?);
+            others.push(listening(first.share().map_err(failed)?));
         }
+        all[0].push(listening(first));
     }
     Ok(all)
 }
@@ -375,8 +373,8 @@ mod tests {
             ..Config::default()
         };
         let running = listeners(&on((Ipv4Addr::LOCALHOST, 0).into())).expect("a port");
-        let address = running[0][0].address().expect("an address");
-        assert_eq!(running[1][0].address().expect("an address"), address);
+        let address = running[0][0].listener.address().internet().expect("an address");
+        assert_eq!(running[1][0].listener.address().internet(), Some(address));
         let Err(error) = listeners(&on(address)) else { panic!("two brokers share {address}") };
         assert!(error.to_string().contains("another program does"), "{error}");
     }

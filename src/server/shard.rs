@@ -20,10 +20,10 @@ use super::report::Report;
 use super::shard_store::ShardStore;
 use super::stage::Stage;
 use crate::base::limits::TIMER_TICK;
-use crate::base::{ConnId, Counters, Millis, ShardId, Timestamp};
+use crate::base::{ConnId, Counters, ListenerId, Millis, ShardId, Timestamp};
 use crate::broker::{Effects, Input, ShardCore};
 use crate::mesh::Port;
-use crate::net::{Lingering, Listener, Poller, Readiness};
+use crate::net::{Lingering, Listener, Poller, Readiness, Transport, Workspace};
 use crate::storage::ShardImage;
 
 /// What one read takes at most, and so what a connection may say in a turn, however few there are.
@@ -42,7 +42,7 @@ pub(super) const LINGERING_TOKEN: u64 = 3 << 32;
 /// What a shard begins with, made on the thread that starts it.
 pub(super) struct ShardParts {
     pub(super) config: Arc<Config>,
-    pub(super) listeners: Vec<Listener>,
+    pub(super) listeners: Vec<Listening>,
     pub(super) port: Port<Parcel>,
     pub(super) doors: Arc<Doors>,
     pub(super) commands: Receiver<Command>,
@@ -54,8 +54,12 @@ pub(super) struct ShardParts {
     pub(super) started: Sender<io::Result<()>>,
 }
 
+/// A listener, as one shard has it.
+#[derive(Debug)]
 pub(super) struct Listening {
     pub(super) listener: Listener,
+    pub(super) id: ListenerId,
+    pub(super) transport: Arc<Transport>,
     /// There may be more to accept than one turn takes.
     pub(super) has_more: bool,
 }
@@ -93,6 +97,8 @@ pub(super) struct Shard {
     pub(super) sent: Vec<(ConnId, usize)>,
     pub(super) inbox: Vec<(ShardId, Parcel)>,
     pub(super) scratch: Box<[u8]>,
+    /// Where the connections' layers work.
+    pub(super) work: Workspace,
     /// What one connection may say in this turn.
     pub(super) portion_bytes: usize,
     pub(super) doors: Arc<Doors>,
@@ -125,9 +131,8 @@ impl Shard {
         let (me, shards, poller) = (port.shard(), port.shards(), Poller::new()?);
         poller.add_source(port.alarm(), ALARM_TOKEN)?;
         for (index, listener) in listeners.iter().enumerate() {
-            poller.add_source(listener, LISTENER_TOKEN | index as u64)?;
+            poller.add_listener(&listener.listener, LISTENER_TOKEN | index as u64)?;
         }
-        let listeners = listeners.into_iter().map(|listener| Listening { listener, has_more: false }).collect();
         Ok(Self {
             config,
             core,
@@ -146,6 +151,7 @@ impl Shard {
             sent: Vec::new(),
             inbox: Vec::new(),
             scratch: vec![0; READ_BYTES_MAX].into(),
+            work: Workspace::default(),
             portion_bytes: READ_BYTES_MAX,
             doors,
             commands,

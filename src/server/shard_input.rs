@@ -55,11 +55,13 @@ impl Shard {
 
     fn accept(&mut self, now: Timestamp, index: usize) {
         for _ in 0..ACCEPTS_PER_TURN {
-            match self.listeners[index].listener.accept() {
+            let listening = &self.listeners[index];
+            match listening.listener.accept() {
                 Accepted::Connection(socket, peer) => {
                     self.traffic.sockets_opened += 1;
                     if self.doors.enter() {
-                        self.open(now, Connection::new(socket, peer));
+                        let connection = Connection::accepted(socket, peer, listening.id, &listening.transport);
+                        self.open(now, connection);
                     } else {
                         self.counters.refuse(Refusal::TooManyConnections);
                         self.tell_no_room(now, "connections_max is reached");
@@ -87,7 +89,8 @@ impl Shard {
     }
 
     /// A connection is this shard's from here on.
-    fn open(&mut self, now: Timestamp, connection: Connection) -> Option<ConnId> {
+    fn open(&mut self, now: Timestamp, mut connection: Connection) -> Option<ConnId> {
+        connection.has_entered = false;
         let conn = self.connections.insert(connection);
         let watched = self
             .connections
@@ -100,7 +103,19 @@ impl Shard {
             return None;
         }
         self.core.handle(now, Input::Opened { conn }, &mut self.effects);
+        self.enter(now, conn);
         Some(conn)
+    }
+
+    /// Tells the core where a client comes in, as soon as its connection's layers know.
+    fn enter(&mut self, now: Timestamp, conn: ConnId) {
+        let Some(connection) = self.connections.get_mut(conn).filter(|connection| !connection.has_entered) else {
+            return;
+        };
+        if let Some(entrance) = connection.entrance() {
+            connection.has_entered = true;
+            self.core.handle(now, Input::Entered { conn, entrance }, &mut self.effects);
+        }
     }
 
     /// Reads those that wait for it, each once.
@@ -141,16 +156,18 @@ impl Shard {
 
     /// Reads into the scratch buffer, behind what is in it already.
     fn read(&mut self, now: Timestamp, conn: ConnId, before: usize) {
-        let Some(connection) = self.connections.get(conn) else { return };
+        let Some(connection) = self.connections.get_mut(conn) else { return };
         let mut scratch = std::mem::take(&mut self.scratch);
-        let end = (before + self.portion_bytes).min(scratch.len());
-        let received = connection.receive(&mut scratch[before..end]);
+        let received = connection.read(&mut scratch[before..], self.portion_bytes, &mut self.work);
         let bytes = match received {
             Received::Bytes { bytes, .. } => bytes,
             Received::Nothing | Received::End => 0,
         };
         self.traffic.bytes_received += bytes as u64;
         let all = &mut scratch[..before + bytes];
+        if !connection.has_entered {
+            self.enter(now, conn);
+        }
         if bytes > 0 {
             let fed = self.feed(now, conn, all);
             let had_secret = fed.had_secret;
@@ -173,7 +190,7 @@ impl Shard {
     fn read_more(&mut self, now: Timestamp, conn: ConnId, mut unread: Box<Unread>) {
         let Some(connection) = self.connections.get_mut(conn) else { return };
         let before = unread.bytes.len();
-        let received = connection.receive_more(&mut unread);
+        let received = connection.read_more(&mut unread, &mut self.scratch, &mut self.work);
         self.traffic.bytes_received += (unread.bytes.len() - before) as u64;
         if unread.need > 0 {
             connection.keep_unread(unread);
@@ -203,7 +220,20 @@ impl Shard {
         match received {
             Received::Bytes { is_all: false, .. } => self.queue(conn),
             Received::Bytes { .. } | Received::Nothing => {}
-            Received::End => self.lost.push(conn),
+            Received::End => {
+                self.tell_fault(conn);
+                self.lost.push(conn);
+            }
+        }
+    }
+
+    /// Says why a connection's layers have ended it, where they have.
+    fn tell_fault(&mut self, conn: ConnId) {
+        let Some(connection) = self.connections.get_mut(conn) else { return };
+        if let Some(fault) = connection.take_fault() {
+            let (address, shard) = (connection.peer(), self.port.shard().index());
+            self.counters.refuse(Refusal::Transport);
+            tracing::info!(%address, listener = connection.listener().0, why = %fault, shard, "transport failed");
         }
     }
 

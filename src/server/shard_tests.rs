@@ -11,13 +11,13 @@ use super::clock::Clock;
 use super::command::{Command, ShardHandle};
 use super::config::Config;
 use super::doors::Doors;
-use super::shard::{READ_BYTES_MAX, Shard, ShardParts};
+use super::shard::{Listening, READ_BYTES_MAX, Shard, ShardParts};
 use super::shard_input::ACCEPTS_PER_TURN;
 use crate::access::Open;
-use crate::base::{ConnId, Millis, Refusal, ShardId};
+use crate::base::{ConnId, ListenerId, Millis, Refusal, ShardId};
 use crate::broker::{Options, ShardCore};
 use crate::mesh;
-use crate::net::{Connection, Listener};
+use crate::net::{Connection, ListenAddress, Listener};
 use crate::storage::ShardImage;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -50,9 +50,10 @@ impl Shards {
         let count = config.shards;
         let doors = Arc::new(Doors::new(config.connections_max));
         let clock = Clock::start();
-        let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
-        let address = listener.address().expect("an address");
-        let mut listeners = vec![listener];
+        let any_port = ListenAddress::from(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+        let listener = Listener::bind(&any_port).expect("a port");
+        let address = listener.address().internet().expect("an internet address");
+        let mut listeners = vec![Listening { listener, id: ListenerId(0), transport: Arc::default(), has_more: false }];
         let mut handles = Vec::new();
         let mut shards = Vec::new();
         for (index, port) in mesh::build(count, ring_slots).expect("a mesh").into_iter().enumerate() {
