@@ -1,8 +1,11 @@
 //! L2: who may come in, and what he may do. Verdicts only: what goes over the wire is the broker's.
 
 mod authenticator;
+mod claims;
 mod credential;
 mod guard;
+mod jwks;
+mod jwt;
 mod open;
 mod rates;
 mod rules;
@@ -14,11 +17,14 @@ mod text_error;
 mod users;
 
 pub use authenticator::{Authenticator, Login, Proof};
+pub use claims::{AclClaim, numeric_date};
 pub use credential::{Credential, CredentialError, ITERATIONS_DEFAULT, ITERATIONS_MAX, SALT_BYTES};
 pub use guard::{
     Answer, Check, Client, Credentials, Denial, Entrance, Exchange, Grant, Guard, Identity, Lane, Publication, Step,
     Verdict, Who,
 };
+pub use jwks::{JwtAlgorithm, JwtKeys, KEYS_MAX, SECRET_BYTES_MIN};
+pub use jwt::{Jwt, JwtSettings, JwtSettingsError, TOKEN_BYTES_MAX};
 pub use open::Open;
 pub use rates::{Excess, Rates};
 pub use rules::Rules;
