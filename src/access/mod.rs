@@ -1,9 +1,12 @@
 //! L2: who may come in, and what he may do. Verdicts only: what goes over the wire is the broker's.
 
 mod authenticator;
+mod claims;
 mod credential;
 mod guard;
 mod login_check;
+mod jwks;
+mod jwt;
 mod open;
 mod password;
 mod policy;
@@ -20,11 +23,14 @@ mod user_file;
 mod users;
 
 pub use authenticator::{Authenticator, Login, Proof};
+pub use claims::{AclClaim, numeric_date};
 pub use credential::{Credential, CredentialError, ITERATIONS_DEFAULT, ITERATIONS_MAX, SALT_BYTES};
 pub use guard::{
     Answer, Check, Client, Credentials, Denial, Entrance, Exchange, Grant, Guard, Identity, Lane, Publication, Step,
     Verdict, Who,
 };
+pub use jwks::{JwtAlgorithm, JwtKeys, KEYS_MAX, SECRET_BYTES_MIN};
+pub use jwt::{Jwt, JwtSettings, JwtSettingsError, TOKEN_BYTES_MAX};
 pub use open::Open;
 pub use password::{Password, PasswordError, Work, release_hash_memory};
 pub use policy::{ListenerPolicy, Policy, SubscribeMode};
