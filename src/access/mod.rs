@@ -1,10 +1,16 @@
 //! L2: who may come in, and what he may do. Verdicts only: what goes over the wire is the broker's.
 
+mod acl_file;
+mod asker;
 mod authenticator;
 mod credential;
 mod guard;
+mod judge;
 mod open;
+mod pattern;
 mod rates;
+mod reach;
+mod rule_list;
 mod rules;
 mod scram;
 #[cfg(test)]
@@ -21,6 +27,6 @@ pub use guard::{
 };
 pub use open::Open;
 pub use rates::{Excess, Rates};
-pub use rules::Rules;
+pub use rules::{CLAIMS_MAX, Rules};
 pub use text_error::TextError;
 pub use users::{SCRAM_SHA_256, Users};
