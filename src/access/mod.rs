@@ -12,12 +12,14 @@ mod rates;
 mod reach;
 mod rule_list;
 mod rules;
+mod rules_toml;
 mod scram;
 #[cfg(test)]
 #[path = "../../tests/common/scram_client.rs"]
 mod scram_client;
 mod text_error;
 mod users;
+mod verdicts;
 
 pub use authenticator::{Authenticator, Login, Proof};
 pub use credential::{Credential, CredentialError, ITERATIONS_DEFAULT, ITERATIONS_MAX, SALT_BYTES};
@@ -30,3 +32,4 @@ pub use rates::{Excess, Rates};
 pub use rules::{CLAIMS_MAX, Rules};
 pub use text_error::TextError;
 pub use users::{SCRAM_SHA_256, Users};
+pub use verdicts::Verdicts;

@@ -38,6 +38,10 @@ impl Actions {
     pub(super) const RECEIVE: Self = Self(2);
     pub(super) const ALL: Self = Self(3);
 
+    pub(super) const fn bits(self) -> u8 {
+        self.0
+    }
+
     const fn include(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }

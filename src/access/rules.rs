@@ -10,6 +10,7 @@ use super::acl_file;
 use super::asker::Asker;
 use super::pattern::{Effect, Pattern};
 use super::rule_list::{Actions, Conditions, Opinion, Rule, RuleList, Whom, Wish};
+use super::rules_toml;
 use super::text_error::TextError;
 
 /// Topic filters that a token may carry, of one kind.
@@ -25,6 +26,11 @@ impl Rules {
     /// An access control list in Mosquitto's syntax.
     pub fn parse_acl(text: &str) -> Result<Self, Vec<TextError>> {
         acl_file::parse(text).map(Self::of)
+    }
+
+    /// Groups and rules in TOML, see `rules_toml.rs`.
+    pub fn parse_toml(text: &str) -> Result<Self, Vec<TextError>> {
+        rules_toml::parse(text).map(Self::of)
     }
 
     /// What a token permits whom it was made for: topic filters, in which `%u` and `%c` stand for his user name and client
