@@ -89,10 +89,12 @@ pub enum Refusal {
     ReservedTopic,
     /// A publish that was to be stored, while nothing can be.
     StoreUnwritable,
+    /// What lies between a socket and MQTT failed: TLS, a PROXY header, WebSocket.
+    Transport,
 }
 
 impl Refusal {
-    pub const COUNT: usize = Self::StoreUnwritable as usize + 1;
+    pub const COUNT: usize = Self::Transport as usize + 1;
 
     /// All of them, as operators read them.
     pub const NAMES: [(Self, &'static str); Self::COUNT] = [
@@ -110,6 +112,7 @@ impl Refusal {
         (Self::PayloadFormat, "payload_format"),
         (Self::ReservedTopic, "reserved_topic"),
         (Self::StoreUnwritable, "store_unwritable"),
+        (Self::Transport, "transport"),
     ];
 }
 

@@ -1,5 +1,7 @@
 //! What comes to a shard: connections, their bytes, and parcels of other shards.
 
+use zeroize::Zeroize as _;
+
 use super::parcel::Parcel;
 use super::shard::{CONNECTION_TOKEN, READ_BYTES_MAX, Shard};
 use crate::base::{ConnId, Millis, Refusal, Timestamp};
@@ -34,6 +36,8 @@ struct Fed {
     used: usize,
     /// So many more are needed before the rest is worth another look; zero: it only waits.
     need: usize,
+    /// Credentials were among it: it has to be wiped.
+    had_secret: bool,
 }
 
 impl Shard {
@@ -51,11 +55,13 @@ impl Shard {
 
     fn accept(&mut self, now: Timestamp, index: usize) {
         for _ in 0..ACCEPTS_PER_TURN {
-            match self.listeners[index].listener.accept() {
+            let listening = &self.listeners[index];
+            match listening.listener.accept() {
                 Accepted::Connection(socket, peer) => {
                     self.traffic.sockets_opened += 1;
                     if self.doors.enter() {
-                        self.open(now, Connection::new(socket, peer));
+                        let connection = Connection::accepted(socket, peer, listening.id, &listening.transport);
+                        self.open(now, connection);
                     } else {
                         self.counters.refuse(Refusal::TooManyConnections);
                         self.tell_no_room(now, "connections_max is reached");
@@ -83,7 +89,8 @@ impl Shard {
     }
 
     /// A connection is this shard's from here on.
-    fn open(&mut self, now: Timestamp, connection: Connection) -> Option<ConnId> {
+    fn open(&mut self, now: Timestamp, mut connection: Connection) -> Option<ConnId> {
+        connection.has_entered = false;
         let conn = self.connections.insert(connection);
         let watched = self
             .connections
@@ -96,7 +103,19 @@ impl Shard {
             return None;
         }
         self.core.handle(now, Input::Opened { conn }, &mut self.effects);
+        self.enter(now, conn);
         Some(conn)
+    }
+
+    /// Tells the core where a client comes in, as soon as its connection's layers know.
+    fn enter(&mut self, now: Timestamp, conn: ConnId) {
+        let Some(connection) = self.connections.get_mut(conn).filter(|connection| !connection.has_entered) else {
+            return;
+        };
+        if let Some(entrance) = connection.entrance() {
+            connection.has_entered = true;
+            self.core.handle(now, Input::Entered { conn, entrance }, &mut self.effects);
+        }
     }
 
     /// Reads those that wait for it, each once.
@@ -123,10 +142,11 @@ impl Shard {
             None => self.read(now, conn, 0),
             Some(unread) if unread.need == 0 => {
                 // It only waited: it is looked at again, and then the socket.
-                self.feed_own(now, conn, unread.bytes);
+                self.feed_own(now, conn, unread.into_bytes());
                 self.queue(conn);
             }
             Some(unread) if unread.bytes.len() + unread.need <= UNREAD_COPY_BYTES_MAX => {
+                // `unread` wipes itself where it must.
                 self.scratch[..unread.bytes.len()].copy_from_slice(&unread.bytes);
                 self.read(now, conn, unread.bytes.len());
             }
@@ -136,21 +156,31 @@ impl Shard {
 
     /// Reads into the scratch buffer, behind what is in it already.
     fn read(&mut self, now: Timestamp, conn: ConnId, before: usize) {
-        let Some(connection) = self.connections.get(conn) else { return };
+        let Some(connection) = self.connections.get_mut(conn) else { return };
         let mut scratch = std::mem::take(&mut self.scratch);
-        let end = (before + self.portion_bytes).min(scratch.len());
-        let received = connection.receive(&mut scratch[before..end]);
+        let received = connection.read(&mut scratch[before..], self.portion_bytes, &mut self.work);
         let bytes = match received {
             Received::Bytes { bytes, .. } => bytes,
             Received::Nothing | Received::End => 0,
         };
         self.traffic.bytes_received += bytes as u64;
-        let all = &scratch[..before + bytes];
+        let all = &mut scratch[..before + bytes];
+        if !connection.has_entered {
+            self.enter(now, conn);
+        }
         if bytes > 0 {
             let fed = self.feed(now, conn, all);
+            let had_secret = fed.had_secret;
             self.keep(conn, fed, |used| all[used..].to_vec());
+            if had_secret {
+                all.zeroize();
+            }
         } else if before > 0 {
-            self.keep(conn, Fed { used: 0, need: 1 }, |_| all.to_vec());
+            let unread = Unread { bytes: all.to_vec(), need: 1 };
+            if unread.may_hold_secret() {
+                all.zeroize();
+            }
+            self.keep_unread(conn, unread);
         }
         self.scratch = scratch;
         self.after_read(conn, received);
@@ -160,19 +190,25 @@ impl Shard {
     fn read_more(&mut self, now: Timestamp, conn: ConnId, mut unread: Box<Unread>) {
         let Some(connection) = self.connections.get_mut(conn) else { return };
         let before = unread.bytes.len();
-        let received = connection.receive_more(&mut unread);
+        let received = connection.read_more(&mut unread, &mut self.scratch, &mut self.work);
         self.traffic.bytes_received += (unread.bytes.len() - before) as u64;
         if unread.need > 0 {
             connection.keep_unread(unread);
         } else {
-            self.feed_own(now, conn, unread.bytes);
+            self.feed_own(now, conn, unread.into_bytes());
         }
         self.after_read(conn, received);
     }
 
     fn feed_own(&mut self, now: Timestamp, conn: ConnId, mut bytes: Vec<u8>) {
         let fed = self.feed(now, conn, &bytes);
+        let had_secret = fed.had_secret;
         self.keep(conn, fed, |used| {
+            if had_secret {
+                let rest = bytes[used..].to_vec();
+                bytes.zeroize();
+                return rest;
+            }
             bytes.drain(..used);
             // A long packet's buffer is not for the short rest.
             bytes.shrink_to(2 * bytes.len());
@@ -184,39 +220,57 @@ impl Shard {
         match received {
             Received::Bytes { is_all: false, .. } => self.queue(conn),
             Received::Bytes { .. } | Received::Nothing => {}
-            Received::End => self.lost.push(conn),
+            Received::End => {
+                self.tell_fault(conn);
+                self.lost.push(conn);
+            }
+        }
+    }
+
+    /// Says why a connection's layers have ended it, where they have.
+    fn tell_fault(&mut self, conn: ConnId) {
+        let Some(connection) = self.connections.get_mut(conn) else { return };
+        if let Some(fault) = connection.take_fault() {
+            let (address, shard) = (connection.peer(), self.port.shard().index());
+            self.counters.refuse(Refusal::Transport);
+            tracing::info!(%address, listener = connection.listener().0, why = %fault, shard, "transport failed");
         }
     }
 
     /// Keeps what the core did not use.
     fn keep(&mut self, conn: ConnId, fed: Fed, rest: impl FnOnce(usize) -> Vec<u8>) {
-        let Some(connection) = self.connections.get_mut(conn) else { return };
-        let bytes = rest(fed.used);
-        if !bytes.is_empty() {
-            connection.keep_unread(Box::new(Unread { bytes, need: fed.need }));
+        self.keep_unread(conn, Unread { bytes: rest(fed.used), need: fed.need });
+    }
+
+    fn keep_unread(&mut self, conn: ConnId, unread: Unread) {
+        if let Some(connection) = self.connections.get_mut(conn)
+            && !unread.bytes.is_empty()
+        {
+            connection.keep_unread(Box::new(unread));
         }
     }
 
     /// Gives the core a connection's input, piece by piece.
     fn feed(&mut self, now: Timestamp, conn: ConnId, bytes: &[u8]) -> Fed {
-        let (mut used, mut end) = (0, PIECE_BYTES.min(bytes.len()));
+        let (mut used, mut end, mut had_secret) = (0, PIECE_BYTES.min(bytes.len()), false);
         loop {
             let input = Input::Bytes { conn, bytes: &bytes[used..end] };
             let consumed = self.core.handle(now, input, &mut self.effects);
             used += consumed.bytes;
+            had_secret |= consumed.had_secret;
             if self.effects.moves.last().is_some_and(|(moved, _)| *moved == conn) {
                 // The core here knows it no more; it may take a while until the mesh has room for it.
                 self.rest(conn, true, false);
-                return Fed { used, need: 0 };
+                return Fed { used, need: 0, had_secret };
             }
             let fills_mesh = self.send_mesh() && self.is_mesh_full();
             let is_stalled = fills_mesh || !self.effects.records.is_empty() && self.is_store_behind();
             if consumed.held || is_stalled {
                 self.rest(conn, consumed.held, is_stalled);
-                return Fed { used, need: 0 };
+                return Fed { used, need: 0, had_secret };
             }
             if end == bytes.len() {
-                return Fed { used, need: consumed.need };
+                return Fed { used, need: consumed.need, had_secret };
             }
             if self.has_much_to_write() {
                 self.apply(now);

@@ -8,16 +8,17 @@ use std::time::{Duration, Instant};
 
 use super::checks::Checks;
 use super::clock::Clock;
-use super::command::{Command, ShardHandle};
+use super::command::{Command, Reconfiguration, ShardHandle};
 use super::config::Config;
 use super::doors::Doors;
+use super::listening::Listening;
 use super::shard::{READ_BYTES_MAX, Shard, ShardParts};
 use super::shard_input::ACCEPTS_PER_TURN;
 use crate::access::Open;
-use crate::base::{ConnId, Millis, Refusal, ShardId};
+use crate::base::{ConnId, ListenerId, Millis, Refusal, ShardId};
 use crate::broker::{Options, ShardCore};
 use crate::mesh;
-use crate::net::{Connection, Listener};
+use crate::net::{Connection, ListenAddress, Listener};
 use crate::storage::ShardImage;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -50,9 +51,10 @@ impl Shards {
         let count = config.shards;
         let doors = Arc::new(Doors::new(config.connections_max));
         let clock = Clock::start();
-        let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
-        let address = listener.address().expect("an address");
-        let mut listeners = vec![listener];
+        let any_port = ListenAddress::from(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+        let listener = Listener::bind(&any_port).expect("a port");
+        let address = listener.address().internet().expect("an internet address");
+        let mut listeners = vec![Listening { listener, id: ListenerId(0), transport: Arc::default(), has_more: false }];
         let mut handles = Vec::new();
         let mut shards = Vec::new();
         for (index, port) in mesh::build(count, ring_slots).expect("a mesh").into_iter().enumerate() {
@@ -418,7 +420,9 @@ fn who_was_too_slow_for_a_bound_goes_on_when_it_is_raised() {
     });
     assert!(sent < pings.len(), "all {sent} bytes went through");
     config.limits.output_bytes_max = 64 << 20;
-    assert!(shards.handles[0].tell(Command::Configure(Arc::new(config))), "a shard");
+    let transports = vec![(ListenerId(0), Arc::default())];
+    let new = Reconfiguration { config: Arc::new(config), guard: None, transports, done: channel().0 };
+    assert!(shards.handles[0].tell(Command::Configure(Box::new(new))), "a shard");
     let answers = shards.read(&mut client, sent / 2 * 2);
     assert_eq!(answers, [0xD0, 0].repeat(sent / 2));
 }

@@ -38,3 +38,4 @@ mod sys;
 mod unsubscribe;
 mod verdict;
 mod will;
+mod wiping;
