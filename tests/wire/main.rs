@@ -13,6 +13,7 @@ mod packets;
 mod process;
 mod random;
 mod status;
+mod wrapping;
 
 mod drain;
 mod fairness;
