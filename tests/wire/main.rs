@@ -19,6 +19,7 @@ mod drain;
 mod fairness;
 mod first_bytes;
 mod home;
+mod hostile;
 mod idle;
 mod limits;
 mod log;
