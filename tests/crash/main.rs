@@ -23,6 +23,9 @@ mod random;
 #[allow(dead_code, reason = "the parts of it that other tests use")]
 #[path = "../wire/status.rs"]
 mod status;
+#[allow(dead_code, reason = "tests/wire comes by each way, this one by TCP")]
+#[path = "../wire/wrapping.rs"]
+mod wrapping;
 
 mod broken_disk;
 mod disk;

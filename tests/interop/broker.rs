@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::TIMEOUT;
+use crate::certificates;
 use crate::program::wait;
 
 /// What the themes expect of the broker, beside the defaults.
@@ -23,6 +24,25 @@ persistence = false
 [[listeners]]
 address = "127.0.0.1:0"
 
+[[listeners]]
+address = "127.0.0.1:0"
+certificate = "server.pem"
+key = "server.key"
+more_certificates = [{ certificate = "other.pem", key = "other.key" }]
+
+[[listeners]]
+address = "127.0.0.1:0"
+websocket = true
+
+[[listeners]]
+address = "127.0.0.1:0"
+websocket = true
+certificate = "server.pem"
+key = "server.key"
+
+[[listeners]]
+address = "unix:socket"
+
 [log]
 format = "json"
 level = "info"
@@ -31,9 +51,25 @@ level = "info"
 packet_bytes_max = 16777216
 "#;
 
+/// How clients come to the broker; in the order of its listeners.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Reach {
+    Tcp,
+    Tls,
+    WebSocket,
+    SecureWebSocket,
+    Unix,
+}
+
+/// Where a Unix socket is, in the broker's folder.
+pub(crate) const SOCKET: &str = "socket";
+
 #[derive(Debug)]
 pub(crate) struct Broker {
-    pub(crate) address: SocketAddr,
+    /// By which the theme's clients come.
+    pub(crate) reach: Reach,
+    /// Of its listeners on the network, in their order.
+    addresses: Vec<SocketAddr>,
     /// For what a test writes.
     pub(crate) folder: PathBuf,
     process: Child,
@@ -42,10 +78,17 @@ pub(crate) struct Broker {
 }
 
 impl Broker {
-    pub(crate) fn start(shards: usize) -> Self {
+    /// With a listener for each way that there is.
+    pub(crate) fn start(shards: usize, reach: Reach) -> Self {
+        Self::start_with(&format!("shards = {shards}\n{CONFIG}"), reach, certificates::write)
+    }
+
+    /// With a configuration, and what else is to lie in its folder.
+    pub(crate) fn start_with(text: &str, reach: Reach, prepare: impl FnOnce(&Path)) -> Self {
         let folder = fresh_folder();
+        prepare(&folder);
         let config = folder.join("thrum.toml");
-        fs::write(&config, format!("shards = {shards}\n{CONFIG}")).unwrap();
+        fs::write(&config, text).unwrap();
         let mut process = Command::new(env!("CARGO_BIN_EXE_thrum"))
             .arg("-c")
             .arg(config)
@@ -62,7 +105,9 @@ impl Broker {
             move || {
                 for line in stderr.lines().map_while(Result::ok) {
                     if let Some(address) = listening_address(&line) {
-                        let _ = listens.send(address);
+                        let _ = listens.send(Some(address));
+                    } else if line.contains("\"ready\"") {
+                        let _ = listens.send(None);
                     }
                     let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
                     log.push_str(&line);
@@ -71,14 +116,37 @@ impl Broker {
             }
         });
         // Made first, so that the process does not outlive a failure.
-        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut broker = Self { address: nowhere, folder, process, log, log_reader: Some(log_reader) };
-        broker.address = listening.recv_timeout(TIMEOUT).expect("the broker says where it listens");
+        let mut broker = Self { reach, addresses: Vec::new(), folder, process, log, log_reader: Some(log_reader) };
+        while let Some(address) = listening.recv_timeout(TIMEOUT).expect("the broker says where it listens") {
+            broker.addresses.push(address);
+        }
         broker
     }
 
+    /// Where clients come to that do not come by a Unix socket.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.addresses[self.reach as usize]
+    }
+
     pub(crate) fn port(&self) -> String {
-        self.address.port().to_string()
+        self.address().port().to_string()
+    }
+
+    /// As clients call where they connect to.
+    pub(crate) fn url(&self) -> String {
+        let port = self.port();
+        match self.reach {
+            Reach::Tcp => format!("mqtt://127.0.0.1:{port}"),
+            Reach::Tls => format!("mqtts://localhost:{port}"),
+            Reach::WebSocket => format!("ws://127.0.0.1:{port}/mqtt"),
+            Reach::SecureWebSocket => format!("wss://localhost:{port}/mqtt"),
+            Reach::Unix => format!("unix:{}", self.folder.join(SOCKET).display()),
+        }
+    }
+
+    /// A file in its folder.
+    pub(crate) fn file(&self, name: &str) -> String {
+        self.folder.join(name).display().to_string()
     }
 
     /// Stops it as an operator does, and looks at how it ends.
@@ -91,7 +159,7 @@ impl Broker {
         assert!(!self.log().contains("panicked"), "a thread of the broker panicked");
     }
 
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -7,9 +7,11 @@
 
 use std::time::Duration;
 
-use broker::Broker;
+use broker::{Broker, Reach};
 
+mod access;
 mod broker;
+mod certificates;
 mod mosquitto;
 mod program;
 mod rumqttc_clients;
@@ -17,8 +19,8 @@ mod rumqttc_clients;
 /// For what happens at once on a machine that is not overloaded.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-fn interop(shards: usize, theme: impl FnOnce(&Broker)) {
-    let broker = Broker::start(shards);
+fn interop(shards: usize, reach: Reach, theme: impl FnOnce(&Broker)) {
+    let broker = Broker::start(shards, reach);
     theme(&broker);
     broker.stop();
 }
@@ -29,18 +31,79 @@ macro_rules! on_shards {
             use super::*;
             #[test]
             fn on_1_shard() {
-                interop(1, $theme);
+                interop(1, Reach::Tcp, $theme);
             }
             #[test]
             fn on_2_shards() {
-                interop(2, $theme);
+                interop(2, Reach::Tcp, $theme);
             }
             #[test]
             fn on_4_shards() {
-                interop(4, $theme);
+                interop(4, Reach::Tcp, $theme);
             }
         }
     )* };
+}
+
+/// By other ways than TCP; the broker's part behind them is the same.
+macro_rules! by {
+    ($reach:ident: $($name:ident: $theme:expr;)*) => { $(
+        #[test]
+        fn $name() {
+            interop(2, Reach::$reach, $theme);
+        }
+    )* };
+}
+
+mod by_tls {
+    use super::*;
+
+    by! { Tls:
+        paho_publish: |broker| program::paho("publish", broker);
+        paho_session: |broker| program::paho("session", broker);
+        paho_will: |broker| program::paho("will", broker);
+        paho_crowd: |broker| program::paho("crowd", broker);
+        mqtt_js_messages: |broker| program::mqtt_js("messages", broker);
+        mqtt_js_session: |broker| program::mqtt_js("session", broker);
+        mosquitto_every_qos_and_version: mosquitto::every_qos_and_version;
+        mosquitto_will: mosquitto::will;
+        mosquitto_session: mosquitto::session;
+        mosquitto_lines_and_files: mosquitto::lines_and_files;
+    }
+}
+
+mod by_websocket {
+    use super::*;
+
+    by! { WebSocket:
+        paho_publish: |broker| program::paho("publish", broker);
+        paho_session: |broker| program::paho("session", broker);
+        paho_will: |broker| program::paho("will", broker);
+        paho_crowd: |broker| program::paho("crowd", broker);
+        mqtt_js_messages: |broker| program::mqtt_js("messages", broker);
+        mqtt_js_session: |broker| program::mqtt_js("session", broker);
+    }
+}
+
+mod by_secure_websocket {
+    use super::*;
+
+    by! { SecureWebSocket:
+        paho_publish: |broker| program::paho("publish", broker);
+        paho_session: |broker| program::paho("session", broker);
+        mqtt_js_messages: |broker| program::mqtt_js("messages", broker);
+        mqtt_js_session: |broker| program::mqtt_js("session", broker);
+    }
+}
+
+mod by_unix_socket {
+    use super::*;
+
+    by! { Unix:
+        mosquitto_every_qos_and_version: mosquitto::every_qos_and_version;
+        mosquitto_session: mosquitto::session;
+        mosquitto_lines_and_files: mosquitto::lines_and_files;
+    }
 }
 
 mod paho_mqtt {

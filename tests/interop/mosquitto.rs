@@ -6,7 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{self, Receiver};
 
 use crate::TIMEOUT;
-use crate::broker::Broker;
+use crate::broker::{Broker, Reach, SOCKET};
 use crate::program::{in_path, wait};
 
 const VERSIONS: [&str; 3] = ["31", "311", "5"];
@@ -216,23 +216,29 @@ fn is_debug(line: &str) -> bool {
     line.starts_with("Client ") || line.starts_with("Subscribed (mid")
 }
 
-fn publish(broker: &Broker, options: &[&str]) {
+pub(crate) fn publish(broker: &Broker, options: &[&str]) {
     let done = run(&mut client("mosquitto_pub", broker, options));
     assert!(done.status.success(), "mosquitto_pub {options:?}: {done:?}");
     assert_eq!(String::from_utf8_lossy(&done.stderr), "", "mosquitto_pub {options:?}");
 }
 
-fn client(name: &str, broker: &Broker, options: &[&str]) -> Command {
+pub(crate) fn client(name: &str, broker: &Broker, options: &[&str]) -> Command {
     let mut command = Command::new(in_path(name));
     command.args(address(broker)).args(options).stdin(Stdio::null());
     command
 }
 
-fn address(broker: &Broker) -> [String; 4] {
-    ["-h".into(), broker.address.ip().to_string(), "-p".into(), broker.port()]
+fn address(broker: &Broker) -> Vec<String> {
+    match broker.reach {
+        Reach::Unix => vec!["--unix".into(), broker.file(SOCKET)],
+        Reach::Tls => {
+            ["-h", "localhost", "-p", &broker.port(), "--cafile", &broker.file("ca.pem")].map(Into::into).into()
+        }
+        _ => ["-h", "127.0.0.1", "-p", &broker.port()].map(Into::into).into(),
+    }
 }
 
-fn run(command: &mut Command) -> Output {
+pub(crate) fn run(command: &mut Command) -> Output {
     let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // What these print fits the pipe.
     let status = wait(&mut process, TIMEOUT);

@@ -11,23 +11,31 @@ use crate::broker::Broker;
 const THEME_TIMEOUT: Duration = Duration::from_secs(90);
 
 pub(crate) fn paho(theme: &str, broker: &Broker) {
+    paho_with(theme, broker, &[]);
+}
+
+/// With more in its environment.
+pub(crate) fn paho_with(theme: &str, broker: &Broker, given: &[(&str, &str)]) {
     let python = installed("venv/bin/python");
     // -B: it writes no compiled files beside its sources.
-    run_theme(Command::new(python).arg("-B").arg(source(&format!("paho/{theme}.py"))), broker);
+    let source = source(&format!("paho/{theme}.py"));
+    run_theme(Command::new(python).envs(given.iter().copied()).arg("-B").arg(source), broker);
 }
 
 pub(crate) fn mqtt_js(theme: &str, broker: &Broker) {
-    let modules = installed("node/node_modules");
-    run_theme(
-        Command::new(in_path("node")).env("NODE_PATH", modules).arg(source(&format!("mqttjs/{theme}.js"))),
-        broker,
-    );
+    mqtt_js_with(theme, broker, &[]);
+}
+
+pub(crate) fn mqtt_js_with(theme: &str, broker: &Broker, given: &[(&str, &str)]) {
+    let mut node = Command::new(in_path("node"));
+    node.env("NODE_PATH", installed("node/node_modules")).envs(given.iter().copied());
+    run_theme(node.arg(source(&format!("mqttjs/{theme}.js"))), broker);
 }
 
 fn run_theme(command: &mut Command, broker: &Broker) {
     let path = broker.folder.join("output");
     let output = File::create(&path).unwrap();
-    let command = command.arg(broker.address.to_string()).stdin(Stdio::null());
+    let command = command.arg(broker.url()).env("CA", broker.file("ca.pem")).stdin(Stdio::null());
     let mut child = command.stdout(output.try_clone().unwrap()).stderr(output).spawn().unwrap();
     let status = wait(&mut child, THEME_TIMEOUT);
     let output = fs::read_to_string(path).unwrap();

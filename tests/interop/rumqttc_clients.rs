@@ -137,7 +137,8 @@ impl Rumqttc for V4 {
     type Link = rumqttc::Client;
 
     fn start(broker: &Broker, setup: Setup<'_>, events: Sender<Event>) -> Self::Link {
-        let mut options = rumqttc::MqttOptions::new(setup.id, broker.address.ip().to_string(), broker.address.port());
+        let mut options =
+            rumqttc::MqttOptions::new(setup.id, broker.address().ip().to_string(), broker.address().port());
         options.set_keep_alive(KEEP_ALIVE).set_clean_session(!setup.keeps_session).set_inflight(100);
         options.set_pending_throttle(PENDING_THROTTLE).set_max_packet_size(1 << 24, 1 << 24);
         if let Some((topic, payload)) = setup.will {
@@ -186,8 +187,8 @@ impl Rumqttc for V5 {
     type Link = rumqttc::v5::Client;
 
     fn start(broker: &Broker, setup: Setup<'_>, events: Sender<Event>) -> Self::Link {
-        let ip = broker.address.ip().to_string();
-        let mut options = rumqttc::v5::MqttOptions::new(setup.id, ip, broker.address.port());
+        let ip = broker.address().ip().to_string();
+        let mut options = rumqttc::v5::MqttOptions::new(setup.id, ip, broker.address().port());
         options.set_keep_alive(KEEP_ALIVE).set_clean_start(!setup.keeps_session);
         options.set_pending_throttle(PENDING_THROTTLE).set_max_packet_size(Some(1 << 24));
         options.set_session_expiry_interval(setup.keeps_session.then_some(3600));
@@ -304,7 +305,7 @@ pub(crate) mod themes {
 
     /// Takes the session of client c over, for a moment, and says whether there was one: MQTT 3.1.1, not clean.
     fn take_over_c(broker: &Broker) -> bool {
-        let mut intruder = TcpStream::connect(broker.address).unwrap();
+        let mut intruder = TcpStream::connect(broker.address()).unwrap();
         intruder.write_all(b"\x10\x0d\0\x04MQTT\x04\0\0\x3c\0\x01c").unwrap();
         let mut connack = [0; 4];
         intruder.read_exact(&mut connack).unwrap();

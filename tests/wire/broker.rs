@@ -13,8 +13,10 @@ use std::time::{Duration, Instant};
 use std::{env, fs};
 
 use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
 
 use crate::log_line::LogLine;
+use crate::wrapping::Reach;
 
 /// For whatever should happen at once; long enough for a loaded machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -35,6 +37,9 @@ pub(crate) struct Setup {
     /// What a shell does before it becomes the broker.
     before: String,
     address: SocketAddr,
+    reach: Reach,
+    /// What the listener needs for it lies here.
+    folder: Option<Arc<TempDir>>,
 }
 
 #[derive(Clone, Debug)]
@@ -54,6 +59,8 @@ impl Setup {
             log_format: "json".into(),
             before: String::new(),
             address: ([127, 0, 0, 1], 0).into(),
+            reach: Reach::Tcp,
+            folder: None,
         };
         for (key, value) in [("spin_us", 0), ("sys_interval_secs", 0), ("drain_secs", 5), ("connections_max", 20_000)] {
             setup = setup.option(key, value);
@@ -114,6 +121,13 @@ impl Setup {
         self
     }
 
+    /// What clients have around MQTT.
+    pub(crate) fn reach(mut self, reach: Reach) -> Self {
+        self.reach = reach;
+        self.folder = Some(Arc::new(tempfile::tempdir().expect("a folder")));
+        self
+    }
+
     pub(crate) fn start(self) -> Broker {
         Broker::start(self)
     }
@@ -138,6 +152,7 @@ impl Setup {
             let _ = writeln!(text, "{key} = {value}");
         }
         let _ = write!(text, "\n[[listeners]]\naddress = \"{address}\"\n");
+        text.extend(self.folder.as_ref().map(|folder| self.reach.listener(folder.path())));
         let _ = write!(text, "\n[log]\nformat = \"{}\"\nlevel = \"{}\"\n\n[limits]\n", self.log_format, self.log_level);
         for (key, value) in &self.limits {
             let _ = writeln!(text, "{key} = {value}");
@@ -187,6 +202,8 @@ pub(crate) fn plain(setup: Setup) -> Setup {
 pub(crate) struct Broker {
     pub(crate) address: SocketAddr,
     pub(crate) shards: usize,
+    pub(crate) reach: Reach,
+    folder: Option<Arc<TempDir>>,
     child: Child,
     config: PathBuf,
     log: Arc<Log>,
@@ -213,7 +230,13 @@ impl Broker {
             let log = Arc::clone(&log);
             move || log.follow(stderr)
         });
-        Self { address: setup.address, shards: setup.shards, child, config, log, _permit: permit }
+        let Setup { address, shards, reach, folder, .. } = setup;
+        Self { address, shards, reach, folder, child, config, log, _permit: permit }
+    }
+
+    /// Where the certificate is.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.as_ref().map_or(Path::new(""), |folder| folder.path())
     }
 
     pub(crate) fn pid(&self) -> u32 {

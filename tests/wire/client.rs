@@ -1,7 +1,7 @@
 //! A client: a socket, what came of the next packet, and patience.
 
 use std::collections::VecDeque;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -11,10 +11,13 @@ use crate::broker::{Broker, PATIENCE};
 use crate::packets::{
     self, CONNACK, Login, PING, PINGRESP, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, Packet, Publish, SUBACK, UNSUBACK,
 };
+use crate::wrapping::Wrapping;
 
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) stream: TcpStream,
+    /// What is around MQTT.
+    wrapping: Option<Box<Wrapping>>,
     pub(crate) version: u8,
     /// What came and was not read as a packet, from `read` on.
     buffer: Vec<u8>,
@@ -35,22 +38,32 @@ pub(crate) enum Came {
 impl Client {
     /// A connection on which nothing was said yet.
     pub(crate) fn open(broker: &Broker, version: u8) -> Self {
-        Self::over(TcpStream::connect(broker.address).expect("the broker accepts"), version)
+        let mut client = Self::over(TcpStream::connect(broker.address).expect("the broker accepts"), version);
+        client.stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+        client.wrapping = broker.reach.wrap(&mut client.stream, broker.folder());
+        client
     }
 
     pub(crate) fn over(stream: TcpStream, version: u8) -> Self {
         stream.set_nodelay(true).expect("a socket");
         stream.set_write_timeout(Some(PATIENCE)).expect("a socket");
-        Self { stream, version, buffer: Vec::new(), read: 0, early: VecDeque::new() }
+        Self { stream, wrapping: None, version, buffer: Vec::new(), read: 0, early: VecDeque::new() }
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).unwrap_or_else(|error| panic!("{} bytes are not taken: {error}", bytes.len()));
+        self.write(bytes).unwrap_or_else(|error| panic!("{} bytes are not taken: {error}", bytes.len()));
     }
 
     /// Sends to who may have closed already.
     pub(crate) fn send_if_open(&mut self, bytes: &[u8]) -> bool {
-        self.stream.write_all(bytes).is_ok()
+        self.write(bytes).is_ok()
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.wrapping {
+            Some(wrapping) => wrapping.write(&mut self.stream, bytes),
+            None => self.stream.write_all(bytes),
+        }
     }
 
     /// What comes next, within the time.
@@ -96,7 +109,11 @@ impl Client {
     fn fill(&mut self) -> Result<usize, ErrorKind> {
         // More than half of what a large packet still lacks is not asked for at once: the buffer grows with what comes.
         let mut chunk = [0; 32 << 10];
-        let bytes = self.stream.read(&mut chunk).map_err(|error| error.kind())?;
+        let read = match &mut self.wrapping {
+            Some(wrapping) => wrapping.read(&mut self.stream, &mut chunk),
+            None => self.stream.read(&mut chunk),
+        };
+        let bytes = read.map_err(|error| error.kind())?;
         self.buffer.extend_from_slice(&chunk[..bytes]);
         Ok(bytes)
     }
@@ -261,8 +278,11 @@ impl Client {
     }
 
     /// Ends the sending direction.
-    pub(crate) fn half_close(&self) {
-        let _ = self.stream.shutdown(Shutdown::Write);
+    pub(crate) fn half_close(&mut self) {
+        match &mut self.wrapping {
+            Some(wrapping) => wrapping.end(&mut self.stream),
+            None => _ = self.stream.shutdown(Shutdown::Write),
+        }
     }
 
     /// Goes away with a RST.

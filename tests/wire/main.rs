@@ -13,11 +13,13 @@ mod packets;
 mod process;
 mod random;
 mod status;
+mod wrapping;
 
 mod drain;
 mod fairness;
 mod first_bytes;
 mod home;
+mod hostile;
 mod idle;
 mod limits;
 mod log;

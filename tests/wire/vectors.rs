@@ -7,12 +7,13 @@ use std::thread;
 
 use thrum::mqtt::{Sender, Version};
 
-use crate::broker::{Broker, PATIENCE, on_shards};
+use crate::broker::{Broker, PATIENCE, Setup, on_shards};
 use crate::client::{Came, Client};
 use crate::packets::{
     CONNACK, DISCONNECT, Login, PING, PINGRESP, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, Packet, SUBACK, UNSUBACK,
     V3_1, V3_1_1, V5,
 };
+use crate::wrapping::Reach;
 use vector_files::{Expect, Vector};
 
 #[path = "../common/vectors.rs"]
@@ -33,32 +34,67 @@ struct Trial<'a> {
 #[test]
 fn each_is_answered_as_its_line_says() {
     let vectors = vector_files::load();
-    on_shards(
-        |setup| setup.limit("packet_bytes_max", vector_files::PACKET_BYTES_MAX.into()),
-        |broker| {
-            let trials = Mutex::new(trials(&vectors));
-            let (failures, connects) = (Mutex::new(Vec::new()), Mutex::new(()));
-            thread::scope(|scope| {
-                for number in 0..CONNECTIONS_AT_ONCE {
-                    let (trials, failures, connects) = (&trials, &failures, &connects);
-                    scope.spawn(move || {
-                        let mut neighbour = Login::new(V5, format!("neighbour {number}")).connect(broker);
-                        loop {
-                            let Some(trial) = trials.lock().unwrap().pop_front() else { break };
-                            if let Err(what) = trial.run(broker, &mut neighbour, number, connects) {
-                                failures.lock().unwrap().push(trial.failure(&what));
-                            }
-                        }
-                    });
-                }
-            });
-            let failures = failures.into_inner().unwrap();
-            assert!(failures.is_empty(), "{} failed:\n{}", failures.len(), failures.join("\n"));
-        },
-    );
+    on_shards(setup, |broker| run_all(broker, trials(vectors.iter(), few_cuts)));
 }
 
-fn trials(vectors: &[Vector]) -> VecDeque<Trial<'_>> {
+// By TLS and by WebSocket it is the same; and so it is wherever a packet is cut, for some of them.
+#[test]
+fn each_is_answered_as_its_line_says_whatever_is_around_it_and_wherever_it_is_cut() {
+    let vectors = vector_files::load();
+    for reach in Reach::ALL {
+        let broker = setup(Setup::new(2)).reach(reach).start();
+        if reach != Reach::Tcp {
+            run_all(&broker, trials(vectors.iter(), few_cuts));
+        }
+        run_all(&broker, trials(vectors.iter().step_by(SAMPLED), every_cut));
+        broker.stop();
+    }
+}
+
+fn setup(setup: Setup) -> Setup {
+    setup.limit("packet_bytes_max", vector_files::PACKET_BYTES_MAX.into())
+}
+
+/// Of so many vectors one is cut everywhere.
+const SAMPLED: usize = 17;
+
+/// Long ones are not cut behind this.
+const CUT_MAX: usize = 200;
+
+fn run_all(broker: &Broker, trials: VecDeque<Trial<'_>>) {
+    let trials = Mutex::new(trials);
+    let (failures, connects) = (Mutex::new(Vec::new()), Mutex::new(()));
+    thread::scope(|scope| {
+        for number in 0..CONNECTIONS_AT_ONCE {
+            let (trials, failures, connects) = (&trials, &failures, &connects);
+            scope.spawn(move || {
+                let mut neighbour = Login::new(V5, format!("neighbour {number}")).connect(broker);
+                loop {
+                    let Some(trial) = trials.lock().unwrap().pop_front() else { break };
+                    if let Err(what) = trial.run(broker, &mut neighbour, number, connects) {
+                        failures.lock().unwrap().push(trial.failure(&what));
+                    }
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner().unwrap();
+    assert!(failures.is_empty(), "{} failed:\n{}", failures.len(), failures.join("\n"));
+}
+
+/// Whole; after the first byte; somewhere in the middle.
+fn few_cuts(len: usize) -> Vec<usize> {
+    let mut cuts = vec![0, 1, len / 2];
+    cuts.retain(|&cut| cut < len);
+    cuts.dedup();
+    cuts
+}
+
+fn every_cut(len: usize) -> Vec<usize> {
+    (0..len.min(CUT_MAX)).collect()
+}
+
+fn trials<'a>(vectors: impl Iterator<Item = &'a Vector>, cuts: fn(usize) -> Vec<usize>) -> VecDeque<Trial<'a>> {
     let mut trials = VecDeque::new();
     for vector in vectors {
         for (version, _) in vector.sides().filter(|&(_, sender)| sender == Sender::Client) {
@@ -67,12 +103,7 @@ fn trials(vectors: &[Vector]) -> VecDeque<Trial<'_>> {
                 Version::V3_1_1 => V3_1_1,
                 Version::V5 => V5,
             };
-            let len = vector.bytes.len();
-            // Whole; after the first byte; somewhere in the middle.
-            let mut cuts = vec![0, 1, len / 2];
-            cuts.retain(|&cut| cut < len);
-            cuts.dedup();
-            trials.extend(cuts.into_iter().map(|cut| Trial { vector, version, cut }));
+            trials.extend(cuts(vector.bytes.len()).into_iter().map(|cut| Trial { vector, version, cut }));
         }
     }
     trials

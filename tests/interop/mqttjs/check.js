@@ -1,15 +1,18 @@
 // What every theme uses: checks that run side by side, and mqtt.js clients that wait for the broker's answers.
 //
-// A theme is run with the broker's address: `node messages.js 127.0.0.1:1883`. It prints a line a check.
+// A theme is run with the broker's address: `node messages.js mqtt://127.0.0.1:1883`, or mqtts, ws or wss (with CA, the file
+// of who signed its certificate, in the environment). It prints a line a check.
 "use strict";
 
 const assert = require("node:assert/strict");
+const fs = require("node:fs");
 const mqtt = require("mqtt");
 
 const TIMEOUT_MS = 20_000;
 const VERSIONS = { 4: "3.1.1", 5: "5.0" };
 
-const url = `mqtt://${process.argv[2]}`;
+const url = process.argv[2];
+const ca = process.env.CA && fs.readFileSync(process.env.CA);
 const checks = [];
 let serial = 0;
 
@@ -57,18 +60,29 @@ class Place {
     client.connack = await client.next("connect");
     return client;
   }
+
+  /** The code by which the broker does not let in who connects so. */
+  async refusal(options) {
+    const defaults = { protocolVersion: this.version, clientId: `${this.root}-${++serial}`, reconnectPeriod: 0 };
+    const client = new Client({ ...defaults, ...options });
+    this.clients.push(client);
+    return (await client.next("error")).code;
+  }
 }
 
 class Client {
   constructor(options) {
-    this.mqtt = mqtt.connect(url, options);
-    this.found = { connect: [], message: [], close: [], disconnect: [] };
+    this.mqtt = mqtt.connect(url, { ca, ...options });
+    this.found = { connect: [], message: [], close: [], disconnect: [], error: [] };
     this.waiting = {};
     this.mqtt.on("connect", (connack) => this.put("connect", connack));
     this.mqtt.on("message", (topic, payload, packet) => this.put("message", { ...packet, topic, payload }));
     this.mqtt.on("close", () => this.put("close", {}));
     this.mqtt.on("disconnect", (packet) => this.put("disconnect", packet));
-    this.mqtt.on("error", (error) => console.log(`error   ${options.clientId}: ${error.message}`));
+    this.mqtt.on("error", (error) => {
+      console.log(`error   ${options.clientId}: ${error.message}`);
+      this.put("error", error);
+    });
   }
 
   put(kind, what) {

@@ -1,6 +1,7 @@
 """What every theme uses: checks that run side by side, and a paho client whose every call waits for the broker's answer.
 
-A theme is run with the broker's address: `python3 will.py 127.0.0.1:1883`. It prints a line a check.
+A theme is run with the broker's address: `python3 will.py mqtt://127.0.0.1:1883`, or mqtts, ws or wss (with CA, the file
+of who signed its certificate, in the environment). It prints a line a check.
 """
 
 import itertools
@@ -11,6 +12,7 @@ import sys
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
@@ -42,9 +44,9 @@ def check(*versions):
 
 def run():
     """Runs the file's checks. Says which failed, and where."""
-    host, _, port = sys.argv[1].rpartition(":")
+    address = urlsplit(sys.argv[1])
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        failed = list(pool.map(lambda one: _try((host, int(port)), *one), _checks))
+        failed = list(pool.map(lambda one: _try(address, *one), _checks))
     sys.exit(1 if any(failed) else 0)
 
 
@@ -67,7 +69,8 @@ class Place:
     """A check's own topics and clients, so that checks do not meet."""
 
     def __init__(self, address, version):
-        self.address = address
+        self.url = address
+        self.address = (address.hostname, address.port)
         self.version = version
         self.root = f"i{os.getpid()}-{next(_serial)}"
         self.clients = []
@@ -88,7 +91,7 @@ class Place:
     def prepared(self, name=None, version=None, **options):
         """A client that `connected` connects. Without a name it gets an identifier of its own."""
         identifier = self.id(name or f"{next(_serial)}")
-        client = Client(self.address, identifier, version or self.version, **options)
+        client = Client(self.url, identifier, version or self.version, **options)
         self.clients.append(client)
         return client
 
@@ -98,7 +101,7 @@ class Place:
 
 
 class Client(mqtt.Client):
-    def __init__(self, address, identifier, version, clean=True, will=None, keep_alive=60, inflight=20, manual_ack=False, **properties):
+    def __init__(self, url, identifier, version, clean=True, will=None, keep_alive=60, inflight=20, manual_ack=False, **properties):
         session = {} if version == V5 else {"clean_session": clean}
         super().__init__(
             CallbackAPIVersion.VERSION2,
@@ -106,9 +109,15 @@ class Client(mqtt.Client):
             protocol=version,
             reconnect_on_failure=False,
             manual_ack=manual_ack,
+            transport="websockets" if url.scheme in ("ws", "wss") else "tcp",
             **session,
         )
-        self.address, self.version, self.clean, self.keep_alive_secs = address, version, clean, keep_alive
+        if url.scheme in ("ws", "wss"):
+            self.ws_set_options(url.path)
+        if url.scheme in ("mqtts", "wss"):
+            self.tls_set(os.environ["CA"])
+        self.address = (url.hostname, url.port)
+        self.version, self.clean, self.keep_alive_secs = version, clean, keep_alive
         self.connect_properties = properties
         self.messages, self.acks, self.closings = queue.Queue(), queue.Queue(), queue.Queue()
         self.connacks, self.publish_reasons = queue.Queue(), queue.Queue()
@@ -195,13 +204,14 @@ class Client(mqtt.Client):
         self.closed()
 
     def raw(self, sent):
-        """Sends what paho would not."""
-        self.socket().sendall(sent)
+        """Sends what paho would not; by WebSocket it is a frame."""
+        while sent:
+            sent = sent[self.socket().send(sent) :]
 
     def cut(self):
         """The network breaks, without a DISCONNECT."""
         try:
-            self.socket().shutdown(socket.SHUT_RDWR)
+            getattr(self.socket(), "_socket", self.socket()).shutdown(socket.SHUT_RDWR)
         except (OSError, AttributeError):
             pass  # It is closed already.
 
