@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use super::checks::Checks;
+use super::checks::{CheckLimits, CheckPool, Checks};
 use super::clock::Clock;
 use super::command::{Command, ShardHandle};
 use super::config::Config;
@@ -53,6 +53,7 @@ impl Shards {
         let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
         let address = listener.address().expect("an address");
         let mut listeners = vec![listener];
+        let checks = Arc::new(CheckPool::start(&CheckLimits::default()).expect("threads"));
         let mut handles = Vec::new();
         let mut shards = Vec::new();
         for (index, port) in mesh::build(count, ring_slots).expect("a mesh").into_iter().enumerate() {
@@ -67,7 +68,7 @@ impl Shards {
                 port,
                 doors: Arc::clone(&doors),
                 commands: receiver,
-                checks: Checks::start(me, handle).expect("a thread"),
+                checks: Checks::new(Arc::clone(&checks), handle),
                 clock,
                 image: image(),
                 started: channel().0,
