@@ -1,15 +1,22 @@
 //! L2: who may come in, and what he may do. Verdicts only: what goes over the wire is the broker's.
 
+mod acl_file;
+mod asker;
 mod authenticator;
 mod credential;
 mod guard;
+mod judge;
 mod login_check;
 mod open;
 mod password;
+mod pattern;
 mod policy;
 mod policy_guard;
 mod rates;
+mod reach;
+mod rule_list;
 mod rules;
+mod rules_toml;
 mod scram;
 #[cfg(test)]
 #[path = "../../tests/common/scram_client.rs"]
@@ -18,6 +25,7 @@ mod scram_login;
 mod text_error;
 mod user_file;
 mod users;
+mod verdicts;
 
 pub use authenticator::{Authenticator, Login, Proof};
 pub use credential::{Credential, CredentialError, ITERATIONS_DEFAULT, ITERATIONS_MAX, SALT_BYTES};
@@ -30,7 +38,8 @@ pub use password::{Password, PasswordError, Work, release_hash_memory};
 pub use policy::{ListenerPolicy, Policy, SubscribeMode};
 pub use policy_guard::PolicyGuard;
 pub use rates::{Excess, Rates};
-pub use rules::Rules;
+pub use rules::{CLAIMS_MAX, Rules};
 pub use scram_login::SCRAM_SHA_256;
 pub use text_error::TextError;
 pub use users::{User, Users};
+pub use verdicts::Verdicts;
