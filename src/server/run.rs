@@ -16,6 +16,7 @@ use super::command_line::{CommandLine, Task};
 use super::config::Config;
 use super::host::{HostLimits, raise_descriptor_limit};
 use super::log::Log;
+use super::passwd_command::run_passwd;
 use super::store_command::run_store;
 use crate::access::Open;
 
@@ -27,6 +28,9 @@ const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What `thrum` does, as its command line says.
 pub fn run(command_line: &CommandLine) -> ExitCode {
+    if let Some(Task::Passwd(command)) = &command_line.task {
+        return run_passwd(command);
+    }
     let config = match command_line.read_config() {
         Ok(config) => config,
         Err(errors) => {
