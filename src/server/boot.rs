@@ -12,7 +12,7 @@ use core_affinity::CoreId;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use tracing::warn;
 
-use super::checks::Checks;
+use super::checks::{CheckLimits, CheckPool, Checks};
 use super::clock::Clock;
 use super::command::{Command, Reconfiguration, ShardHandle};
 use super::config::Config;
@@ -160,17 +160,19 @@ impl Broker {
         let (config, clock) = (Arc::new(config.clone()), Clock::start());
         let doors = Arc::new(Doors::new(config.connections_max));
         let mut broker = Self { listeners, guards, secret, doors, shards: Vec::new(), store };
+        let checks = CheckPool::start(&check_limits(&config)).map_err(|error| StartError::Shard(error.to_string()))?;
+        let checks = Arc::new(checks);
         let (started, starts) = channel();
         let parts = ports.into_iter().zip(added).zip(handles.into_iter().zip(commands));
         for (index, ((port, listeners), (handle, commands))) in parts.enumerate() {
-            let checks = Checks::start(port.shard(), handle.clone());
+            let checks = Checks::new(Arc::clone(&checks), handle.clone());
             let parts = ShardParts {
                 config: Arc::clone(&config),
                 listeners,
                 port,
                 doors: Arc::clone(&broker.doors),
                 commands,
-                checks: checks.map_err(|error| StartError::Shard(error.to_string()))?,
+                checks,
                 clock,
                 image: images.next(),
                 started: started.clone(),
@@ -401,6 +403,17 @@ fn random<const N: usize>() -> [u8; N] {
         filled += rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()).unwrap_or(0);
     }
     bytes
+}
+
+fn check_limits(config: &Config) -> CheckLimits {
+    let access = &config.access;
+    CheckLimits {
+        hash_threads: access.hash_threads as usize,
+        hash_queue_max: access.hash_queue_max as usize,
+        wait_threads: access.hook.threads as usize,
+        // Who waits for an answer costs no more than who waits for a hash.
+        wait_queue_max: access.hash_queue_max as usize,
+    }
 }
 
 fn policy_guard(policy: &Arc<Policy>) -> Box<dyn Guard> {
