@@ -13,6 +13,7 @@ mod doors;
 mod drain;
 mod gather;
 mod hook;
+mod hook_cache;
 mod host;
 mod log;
 mod log_writer;
