@@ -45,6 +45,17 @@ pub struct Options {
     pub response_information: Option<Box<str>>,
     /// Whether the payload of a publish that says it is UTF-8 is looked at. (MQTT 5.0, 3.3.2.3.2)
     pub validate_payload_format: bool,
+    pub refused_publish: RefusedPublish,
+}
+
+/// What becomes of a publish that is refused, before 5.0, where no answer can say so. (MQTT 3.1.1, 3.3.5)
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum RefusedPublish {
+    /// It is dropped and counted; its publisher is answered as if all were well.
+    #[default]
+    Drop,
+    /// Its publisher is disconnected.
+    Disconnect,
 }
 
 impl Default for Options {
@@ -75,6 +86,7 @@ impl Default for Options {
             share_choice: Choice::RoundRobin,
             response_information: None,
             validate_payload_format: false,
+            refused_publish: RefusedPublish::Drop,
         }
     }
 }

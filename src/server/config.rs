@@ -201,6 +201,7 @@ impl Config {
             share_choice: limits.share_choice,
             response_information: (!information.is_empty()).then(|| information.into()),
             validate_payload_format: limits.validate_payload_format,
+            refused_publish: defaults.refused_publish,
             shards: defaults.shards,
             seed: defaults.seed,
             secret: defaults.secret,
