@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use super::access_config::{AccessConfig, HookConfig};
+use super::access_config::{AccessConfig, HookConfig, RefusedPublish};
 use super::listener_config::{Address, CertificateFiles, LISTENERS_MAX, ListenerConfig};
 use super::store_config::{Durability, StoreConfig};
 use crate::base::Millis;
 use crate::base::limits::SHARDS_MAX;
-use crate::broker::{OptionError, Options};
+use crate::broker::{self, OptionError, Options};
 use crate::routing::Choice;
 use crate::session::{FullPolicy, QueueBounds};
 
@@ -413,7 +413,7 @@ fn list_entries(prefix: &str, table: Table, entries: &mut Vec<(String, Value)>) 
 
 #[cfg(test)]
 mod tests {
-    use super::super::access_config::{JwtAlgorithm, JwtConfig, RefusedPublish, Subscribe};
+    use super::super::access_config::{JwtAlgorithm, JwtConfig, Subscribe};
     use super::*;
 
     fn listener(address: &str) -> ListenerConfig {
@@ -537,6 +537,7 @@ mod tests {
             share_choice: Choice::StickyTopic,
             response_information: Some("reply/".into()),
             validate_payload_format: true,
+            refused_publish: broker::RefusedPublish::Disconnect,
             ..Options::default()
         };
         assert_eq!(format!("{:?}", unusual().options()), format!("{expected:?}"));
