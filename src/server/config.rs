@@ -201,7 +201,10 @@ impl Config {
             share_choice: limits.share_choice,
             response_information: (!information.is_empty()).then(|| information.into()),
             validate_payload_format: limits.validate_payload_format,
-            refused_publish: defaults.refused_publish,
+            refused_publish: match self.access.refused_publish {
+                RefusedPublish::Drop => broker::RefusedPublish::Drop,
+                RefusedPublish::Disconnect => broker::RefusedPublish::Disconnect,
+            },
             shards: defaults.shards,
             seed: defaults.seed,
             secret: defaults.secret,
