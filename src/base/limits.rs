@@ -69,6 +69,9 @@ pub const AUTH_ROUNDS_MAX: u32 = 8;
 /// Bytes of authentication data that one AUTH or CONNECT may carry to a verifier.
 pub const AUTH_DATA_BYTES_MAX: usize = 16 * 1024;
 
+/// Connections or sessions of a shard: the largest number of one that leaves two bits for what kind of thing it is.
+pub const SLOTS_MAX: u32 = (1 << 30) - 1;
+
 /// Timers that one tick acts on, so that what comes of them (wills) can be sent before the next tick goes on.
 pub const TIMERS_PER_TICK: usize = 64;
 

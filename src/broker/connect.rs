@@ -8,6 +8,7 @@ use super::message::{Draft, Parts};
 use super::publish::check_message;
 use super::record::Record;
 use super::session::WillMessage;
+use super::throttle::Throttle;
 use super::timers::TimerKey;
 use crate::access::{Answer, Client, Credentials, Denial, Entrance, Identity, Publication, Verdict};
 use crate::base::limits::PACKET_BYTES_MAX;
@@ -358,6 +359,7 @@ impl ShardCore {
         let connection = &mut self.connections[conn];
         // One CONNACK: from here there is no way back to where one is sent. [MQTT-3.2.0-2]
         connection.phase = connection.phase.on_accepted().expect("only who is being let in is accepted");
+        connection.throttle = identity.rates().map(|rates| Box::new(Throttle::new(now, rates)));
         connection.identity = identity;
         connection.session = Some(slot);
         connection.keep_alive = keep_alive;

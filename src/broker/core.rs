@@ -290,7 +290,9 @@ impl ShardCore {
             if connection.unsent >= self.options.output_bytes_max.saturating_mul(2) {
                 // Who takes no answers may ask no more questions.
                 connection.is_choked = true;
+                self.notice_full(now, conn);
             }
+            let connection = &mut self.connections[conn];
             if connection.held || connection.is_choked {
                 return Consumed { bytes: at, need: 0, held: true };
             }
@@ -324,6 +326,13 @@ impl ShardCore {
         if let Packet::Connect(connect) = packet {
             encode(packet, connect.version, &mut whole);
         }
+        if connection.throttle.is_some() && connection.phase.is_connected() && matches!(packet, Packet::Publish(_)) {
+            let mut bytes = Vec::new();
+            encode(packet, connection.version, &mut bytes);
+            if let Some(flow) = self.throttle(now, conn, bytes.len(), fx) {
+                return Consumed { held: flow == Flow::Hold, ..Consumed::default() };
+            }
+        }
         let held = match self.on_packet(now, conn, packet, &whole, fx) {
             Ok(flow) => flow == Flow::Hold,
             Err(error) => {
@@ -345,6 +354,11 @@ impl ShardCore {
     ) -> Result<Flow, Error> {
         let (phase, version) = (self.connections[conn].phase, self.connections[conn].version);
         if phase.is_connected() && PacketType::of(frame.first_byte) == Some(PacketType::Publish) {
+            if self.connections[conn].throttle.is_some()
+                && let Some(flow) = self.throttle(now, conn, whole.len(), fx)
+            {
+                return Ok(flow);
+            }
             let publish = decode_publish(frame, version, Sender::Client)?;
             self.on_publish(now, conn, &publish, fx)?;
             return Ok(Flow::Next);
@@ -441,6 +455,9 @@ impl ShardCore {
         connection.unsent = before.saturating_sub(bytes as u32);
         self.counters.output_bytes_gone += u64::from(before - connection.unsent);
         if before >= room_below {
+            if bytes > 0 {
+                self.notice_reading(now, conn);
+            }
             self.make_use_of_room(now, conn, fx);
         }
     }
@@ -606,6 +623,8 @@ impl ShardCore {
             match key {
                 TimerKey::Connection(conn) => self.on_connection_timer(now, ConnId(conn), fx),
                 TimerKey::Session(slot) => self.on_session_timer(now, slot, fx),
+                TimerKey::Throttle(conn) => self.on_throttle_timer(now, ConnId(conn), fx),
+                TimerKey::Reader(conn) => self.on_reader_timer(now, ConnId(conn), fx),
             }
         }
     }

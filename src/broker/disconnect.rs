@@ -115,7 +115,8 @@ impl ShardCore {
     fn detach(&mut self, now: Timestamp, conn: ConnId, fx: &mut Effects) {
         self.forget_gated(conn);
         let connection = &mut self.connections[conn];
-        if let Some(timer) = connection.timer.take() {
+        let throttle_timer = connection.throttle.as_mut().and_then(|throttle| throttle.take_timer());
+        for timer in [connection.timer.take(), connection.reader_timer.take(), throttle_timer].into_iter().flatten() {
             self.timers.cancel(timer);
         }
         let Some(slot) = connection.session.take() else { return };
@@ -181,6 +182,10 @@ impl ShardCore {
         if authenticated_by <= now {
             self.counters.refuse(Refusal::ConnectTimeout);
             return self.close_connection(now, conn, ReasonCode::NotAuthorized, fx);
+        }
+        if connection.throttle.as_ref().is_some_and(|throttle| throttle.is_waiting()) {
+            // It may have said something, and nobody reads it.
+            connection.last_received = now;
         }
         let deadline = connection.keep_alive.deadline(connection.last_received).unwrap_or(Timestamp::NEVER);
         if deadline > now {

@@ -30,10 +30,12 @@ mod retain;
 mod retained;
 mod session;
 mod share;
+mod slow_reader;
 mod spool;
 mod stats;
 mod stored;
 mod subscribe;
+mod throttle;
 mod timers;
 
 pub use self::core::{Fullest, ShardCore};

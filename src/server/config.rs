@@ -93,6 +93,8 @@ pub struct Limits {
     /// Empty: none is given.
     pub response_information: String,
     pub validate_payload_format: bool,
+    /// Zero: as the client likes.
+    pub slow_reader_secs: u32,
 }
 
 /// How the file calls what the session layer knows nothing of files for.
@@ -161,6 +163,7 @@ impl Default for Limits {
             share_choice: options.share_choice,
             response_information: options.response_information.unwrap_or_default().into(),
             validate_payload_format: options.validate_payload_format,
+            slow_reader_secs: options.slow_reader.secs_ceil(),
         }
     }
 }
@@ -201,6 +204,8 @@ impl Config {
             share_choice: limits.share_choice,
             response_information: (!information.is_empty()).then(|| information.into()),
             validate_payload_format: limits.validate_payload_format,
+            slow_reader: Millis::from_secs(limits.slow_reader_secs),
+            failure_delay: defaults.failure_delay,
             shards: defaults.shards,
             seed: defaults.seed,
             secret: defaults.secret,
@@ -391,6 +396,7 @@ mod tests {
             share_choice: Choice::StickyTopic,
             response_information: "reply/".into(),
             validate_payload_format: true,
+            slow_reader_secs: 27,
         };
         Config {
             shards: 18,
@@ -444,6 +450,7 @@ mod tests {
             share_choice: Choice::StickyTopic,
             response_information: Some("reply/".into()),
             validate_payload_format: true,
+            slow_reader: Millis::from_secs(27),
             ..Options::default()
         };
         assert_eq!(format!("{:?}", unusual().options()), format!("{expected:?}"));
