@@ -3,13 +3,18 @@
 mod authenticator;
 mod credential;
 mod guard;
+mod login_check;
 mod open;
+mod password;
+mod policy;
+mod policy_guard;
 mod rates;
 mod rules;
 mod scram;
 #[cfg(test)]
 #[path = "../../tests/common/scram_client.rs"]
 mod scram_client;
+mod scram_login;
 mod text_error;
 mod users;
 
@@ -20,7 +25,11 @@ pub use guard::{
     Verdict, Who,
 };
 pub use open::Open;
+pub use password::{Password, PasswordError, Work, release_hash_memory};
+pub use policy::{ListenerPolicy, Policy, SubscribeMode};
+pub use policy_guard::PolicyGuard;
 pub use rates::{Excess, Rates};
 pub use rules::Rules;
+pub use scram_login::SCRAM_SHA_256;
 pub use text_error::TextError;
-pub use users::{SCRAM_SHA_256, Users};
+pub use users::{User, Users};
