@@ -1,10 +1,12 @@
 //! L2: who may come in, and what he may do. Verdicts only: what goes over the wire is the broker's.
 
 mod authenticator;
+mod bans;
 mod credential;
 mod guard;
 mod login_check;
 mod open;
+mod pace;
 mod password;
 mod policy;
 mod policy_guard;
@@ -15,21 +17,25 @@ mod scram;
 #[path = "../../tests/common/scram_client.rs"]
 mod scram_client;
 mod scram_login;
+mod seats;
 mod text_error;
 mod users;
 
 pub use authenticator::{Authenticator, Login, Proof};
+pub use bans::{Ban, BanRules, Bans, Offender, OnBan, network};
 pub use credential::{Credential, CredentialError, ITERATIONS_DEFAULT, ITERATIONS_MAX, SALT_BYTES};
 pub use guard::{
     Answer, Check, Client, Credentials, Denial, Entrance, Exchange, Grant, Guard, Identity, Lane, Publication, Step,
     Verdict, Who,
 };
 pub use open::Open;
+pub use pace::Pace;
 pub use password::{Password, PasswordError, Work, release_hash_memory};
 pub use policy::{ListenerPolicy, Policy, SubscribeMode};
 pub use policy_guard::PolicyGuard;
 pub use rates::{Excess, Rates};
 pub use rules::Rules;
 pub use scram_login::SCRAM_SHA_256;
+pub use seats::{Seat, SeatRules, Seats};
 pub use text_error::TextError;
 pub use users::{User, Users};

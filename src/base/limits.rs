@@ -69,6 +69,11 @@ pub const AUTH_ROUNDS_MAX: u32 = 8;
 /// Bytes of authentication data that one AUTH or CONNECT may carry to a verifier.
 pub const AUTH_DATA_BYTES_MAX: usize = 16 * 1024;
 
+/// Addresses and users that failed to come in, and as many that are banned, which are remembered at once; and the longest
+/// user name that is remembered, as an attacker chooses what is.
+pub const OFFENDERS_MAX: usize = 16_384;
+pub const BANNED_NAME_BYTES_MAX: usize = 256;
+
 /// Connections or sessions of a shard: the largest number of one that leaves two bits for what kind of thing it is.
 pub const SLOTS_MAX: u32 = (1 << 30) - 1;
 

@@ -1,7 +1,9 @@
 //! Enhanced authentication: an exchange that the guard's verifier answers and the core drives, before CONNACK and, by
 //! the client's wish, again later.
 
-use super::connect::{Accepted, credentials, denial_reason};
+use zeroize::Zeroizing;
+
+use super::connect::{Accepted, credentials, denial_reason, without_password};
 use super::connection::Authentication;
 use super::core::ShardCore;
 use super::effects::Effects;
@@ -20,7 +22,6 @@ impl ShardCore {
         conn: ConnId,
         connect: &Connect<'_>,
         method: &str,
-        whole: &[u8],
         fx: &mut Effects,
     ) {
         let seed = self.entropy.next();
@@ -31,7 +32,7 @@ impl ShardCore {
             return self.refuse(now, conn, connect.client_id, ReasonCode::BadAuthenticationMethod, fx);
         };
         self.connections[conn].authentication = Some(Box::new(Authentication {
-            connect: whole.into(),
+            connect: without_password(connect),
             method: method.into(),
             exchange: Some(exchange),
             rounds: 0,
@@ -142,7 +143,7 @@ impl ShardCore {
         let accepted = Accepted { method: Some(&authentication.method), data };
         self.act_on_kept(now, conn, &authentication, Verdict::Accept(identity), &accepted, fx);
         // The method stays: a re-authentication has to use it.
-        authentication.connect = Box::default();
+        authentication.connect = Zeroizing::default();
         authentication.exchange = None;
         if let Some(connection) = self.connections.get_mut(conn) {
             connection.authentication = Some(authentication);

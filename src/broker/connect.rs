@@ -1,5 +1,7 @@
 //! CONNECT to CONNACK: home shard, verdict, takeover, the session's start or resumption, the will.
 
+use zeroize::Zeroizing;
+
 use super::connection::Authentication;
 use super::core::{Flow, ShardCore};
 use super::effects::{CheckId, Effects, Event};
@@ -32,7 +34,6 @@ impl ShardCore {
         now: Timestamp,
         conn: ConnId,
         connect: &Connect<'_>,
-        whole: &[u8],
         fx: &mut Effects,
     ) -> Result<Flow, Error> {
         if let Some(home) = self.elsewhere(connect.client_id) {
@@ -48,7 +49,7 @@ impl ShardCore {
         self.take_abilities(conn, connect);
         // [MQTT-4.12.0-6]
         if let Some(method) = method {
-            self.begin_authentication(now, conn, connect, method, whole, fx);
+            self.begin_authentication(now, conn, connect, method, fx);
             return Ok(Flow::Next);
         }
         let entrance = self.connections[conn].entrance.take();
@@ -60,7 +61,7 @@ impl ShardCore {
                 self.checks_asked += 1;
                 let serial = self.checks_asked;
                 self.connections[conn].authentication = Some(Box::new(Authentication {
-                    connect: whole.into(),
+                    connect: without_password(connect),
                     method: Box::default(),
                     exchange: None,
                     rounds: 0,
@@ -492,6 +493,13 @@ impl ShardCore {
     }
 }
 
+/// A CONNECT to be acted on later. Whoever looks at its password has been given it by then.
+pub(super) fn without_password(connect: &Connect<'_>) -> Zeroizing<Vec<u8>> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    encode(&Packet::Connect(Connect { password: None, ..*connect }), connect.version, &mut bytes);
+    bytes
+}
+
 /// What a CONNECT brings, and what is known of its connection.
 pub(super) fn credentials<'a>(entrance: Option<&'a Entrance>, connect: &Connect<'a>) -> Credentials<'a> {
     Credentials {
@@ -510,5 +518,38 @@ pub(super) const fn denial_reason(denial: Denial) -> ReasonCode {
         Denial::Banned => ReasonCode::Banned,
         Denial::ServerBusy => ReasonCode::ServerBusy,
         Denial::ServerUnavailable => ReasonCode::ServerUnavailable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mqtt::Properties;
+
+    #[test]
+    fn what_is_kept_of_a_connect_is_all_but_its_password() {
+        for version in [Version::V3_1, Version::V3_1_1, Version::V5] {
+            let packet = |password: Option<&[u8]>| {
+                let connect = Connect {
+                    version,
+                    clean_start: true,
+                    keep_alive_secs: 7,
+                    client_id: "c",
+                    will: None,
+                    user_name: Some("ada"),
+                    password,
+                    properties: Properties::EMPTY,
+                };
+                without_password(&connect)
+            };
+            let kept = packet(Some(b"engine"));
+            assert!(!kept.windows(6).any(|bytes| bytes == b"engine"));
+            assert!(kept == packet(None));
+            let Ok(Progress::Packet(frame)) = frame(&kept, u32::MAX) else { panic!("no packet") };
+            let Ok(Packet::Connect(connect)) = decode(&frame, Version::V5, Sender::Client) else {
+                panic!("no CONNECT")
+            };
+            assert_eq!((connect.version, connect.user_name, connect.password), (version, Some("ada"), None));
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! A connection as the core knows it: the phase it is in, what its client can take, and what is owed to its socket.
 
+use zeroize::Zeroizing;
+
 use super::effects::Effects;
 use super::gate::Gate;
 use super::output::OutputBuffer;
@@ -95,8 +97,8 @@ impl Connection {
 /// An authentication under way.
 #[derive(Debug)]
 pub(super) struct Authentication {
-    /// The CONNECT that began it, to be acted on when it succeeds; empty in a re-authentication.
-    pub(super) connect: Box<[u8]>,
+    /// The CONNECT that began it, without its password, to be acted on when it succeeds; empty in a re-authentication.
+    pub(super) connect: Zeroizing<Vec<u8>>,
     pub(super) method: Box<str>,
     /// None where the guard's verdict is awaited.
     pub(super) exchange: Option<Box<dyn Exchange>>,

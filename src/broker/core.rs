@@ -80,6 +80,8 @@ pub struct ShardCore {
     pub(super) matches: Matches,
     pub(super) ids: Vec<SubscriptionId>,
     pub(super) scratch: Vec<u8>,
+    /// Of the input that is being taken.
+    pub(super) had_secret: bool,
 }
 
 /// See [`ShardCore::fullest`].
@@ -138,6 +140,7 @@ impl ShardCore {
             matches: Matches::new(),
             ids: Vec::new(),
             scratch: Vec::new(),
+            had_secret: false,
             options,
         })
     }
@@ -151,6 +154,12 @@ impl ShardCore {
         for conn in self.connections.ids() {
             self.make_use_of_room(now, conn, fx);
         }
+    }
+
+    /// Goes on with other rules of who may do what, which apply to who is there as well.
+    pub fn set_guard(&mut self, now: Timestamp, guard: Box<dyn Guard>, fx: &mut Effects) {
+        let _ = (now, fx);
+        self.guard = guard;
     }
 
     pub fn counters(&self) -> &Counters {
@@ -247,7 +256,13 @@ impl ShardCore {
 
     fn take(&mut self, now: Timestamp, input: Input<'_>, fx: &mut Effects) -> Consumed {
         match input {
-            Input::Bytes { conn, bytes } => return self.receive(now, conn, bytes, fx),
+            Input::Bytes { conn, bytes } => {
+                // Whatever comes before CONNACK, well formed or not; later only an AUTH.
+                self.had_secret = self.connections.get(conn).is_some_and(|connection| !connection.phase.is_connected());
+                let consumed = self.receive(now, conn, bytes, fx);
+                let had_secret = self.had_secret || begins_with_auth(&bytes[consumed.bytes..]);
+                return Consumed { had_secret, ..consumed };
+            }
             Input::Packet { conn, packet } => return self.receive_packet(now, conn, packet, fx),
             Input::Opened { conn } => self.open(now, conn, fx),
             Input::Entered { conn, entrance } => self.enter(conn, entrance),
@@ -294,7 +309,7 @@ impl ShardCore {
             }
             let connection = &mut self.connections[conn];
             if connection.held || connection.is_choked {
-                return Consumed { bytes: at, need: 0, held: true };
+                return Consumed { bytes: at, held: true, ..Consumed::default() };
             }
             let bytes_max = match connection.phase {
                 Phase::AwaitConnect => self.options.packet_bytes_max.min(CONNECT_BYTES_MAX),
@@ -304,14 +319,14 @@ impl ShardCore {
                 Ok(Progress::Packet(frame)) => {
                     connection.last_received = now;
                     self.counters.packets_received += 1;
-                    match self.on_frame(now, conn, &frame, &bytes[at..at + frame.bytes], fx) {
+                    match self.on_frame(now, conn, &frame, fx) {
                         Ok(Flow::Next) => at += frame.bytes,
-                        Ok(Flow::Hold) => return Consumed { bytes: at, need: 0, held: true },
+                        Ok(Flow::Hold) => return Consumed { bytes: at, held: true, ..Consumed::default() },
                         Ok(Flow::Moved) => return Consumed { bytes: at, ..Consumed::default() },
                         Err(error) => self.fail(now, conn, Some(&frame), error, fx),
                     }
                 }
-                Ok(Progress::Need(need)) => return Consumed { bytes: at, need, held: false },
+                Ok(Progress::Need(need)) => return Consumed { bytes: at, need, ..Consumed::default() },
                 Err(error) => self.fail(now, conn, None, error, fx),
             }
         }
@@ -322,10 +337,6 @@ impl ShardCore {
         let Some(connection) = self.connections.get_mut(conn) else { return Consumed::default() };
         connection.last_received = now;
         self.counters.packets_received += 1;
-        let mut whole = Vec::new();
-        if let Packet::Connect(connect) = packet {
-            encode(packet, connect.version, &mut whole);
-        }
         if connection.throttle.is_some() && connection.phase.is_connected() && matches!(packet, Packet::Publish(_)) {
             let mut bytes = Vec::new();
             encode(packet, connection.version, &mut bytes);
@@ -333,7 +344,7 @@ impl ShardCore {
                 return Consumed { held: flow == Flow::Hold, ..Consumed::default() };
             }
         }
-        let held = match self.on_packet(now, conn, packet, &whole, fx) {
+        let held = match self.on_packet(now, conn, packet, fx) {
             Ok(flow) => flow == Flow::Hold,
             Err(error) => {
                 self.fail(now, conn, None, error, fx);
@@ -344,18 +355,11 @@ impl ShardCore {
     }
 
     #[inline]
-    fn on_frame(
-        &mut self,
-        now: Timestamp,
-        conn: ConnId,
-        frame: &Frame<'_>,
-        whole: &[u8],
-        fx: &mut Effects,
-    ) -> Result<Flow, Error> {
+    fn on_frame(&mut self, now: Timestamp, conn: ConnId, frame: &Frame<'_>, fx: &mut Effects) -> Result<Flow, Error> {
         let (phase, version) = (self.connections[conn].phase, self.connections[conn].version);
         if phase.is_connected() && PacketType::of(frame.first_byte) == Some(PacketType::Publish) {
             if self.connections[conn].throttle.is_some()
-                && let Some(flow) = self.throttle(now, conn, whole.len(), fx)
+                && let Some(flow) = self.throttle(now, conn, frame.bytes, fx)
             {
                 return Ok(flow);
             }
@@ -370,8 +374,9 @@ impl ShardCore {
         if (phase == Phase::AwaitConnect) != is_connect {
             return Err(ProtocolViolation::UnexpectedPacket.into());
         }
+        self.had_secret |= PacketType::of(frame.first_byte) == Some(PacketType::Auth);
         let packet = decode(frame, version, Sender::Client)?;
-        self.on_packet(now, conn, &packet, whole, fx)
+        self.on_packet(now, conn, &packet, fx)
     }
 
     fn on_packet(
@@ -379,7 +384,6 @@ impl ShardCore {
         now: Timestamp,
         conn: ConnId,
         packet: &Packet<'_>,
-        whole: &[u8],
         fx: &mut Effects,
     ) -> Result<Flow, Error> {
         let Some(connection) = self.connections.get(conn) else { return Ok(Flow::Next) };
@@ -393,7 +397,7 @@ impl ShardCore {
             Admission::Ignore => return Ok(Flow::Next),
         }
         match packet {
-            Packet::Connect(connect) => return self.on_connect(now, conn, connect, whole, fx),
+            Packet::Connect(connect) => return self.on_connect(now, conn, connect, fx),
             Packet::Publish(publish) => self.on_publish(now, conn, publish, fx)?,
             Packet::Ack(ack_type, ack) => self.on_ack(now, conn, *ack_type, ack, fx)?,
             Packet::Subscribe(subscribe) => self.on_subscribe(now, conn, subscribe, fx),
@@ -638,6 +642,11 @@ impl ShardCore {
     pub(super) fn is_v5(&self, conn: ConnId) -> bool {
         self.connections[conn].version == Version::V5
     }
+}
+
+/// Of input that was not used up: a part of one at least.
+fn begins_with_auth(unused: &[u8]) -> bool {
+    unused.first().and_then(|&byte| PacketType::of(byte)) == Some(PacketType::Auth)
 }
 
 fn client_packet(packet: &Packet<'_>) -> Option<ClientPacket> {

@@ -88,4 +88,7 @@ pub struct Consumed {
     pub need: usize,
     /// Nothing more is taken until `Effects::resumed` names the connection.
     pub held: bool,
+    /// Credentials were or are among the input, or a part of them: where it lies, it is to be wiped, once what is to come
+    /// again was copied.
+    pub had_secret: bool,
 }

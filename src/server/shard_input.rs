@@ -1,5 +1,7 @@
 //! What comes to a shard: connections, their bytes, and parcels of other shards.
 
+use zeroize::Zeroize as _;
+
 use super::parcel::Parcel;
 use super::shard::{CONNECTION_TOKEN, READ_BYTES_MAX, Shard};
 use crate::base::{ConnId, Millis, Refusal, Timestamp};
@@ -34,6 +36,8 @@ struct Fed {
     used: usize,
     /// So many more are needed before the rest is worth another look; zero: it only waits.
     need: usize,
+    /// Credentials were among it: it has to be wiped.
+    had_secret: bool,
 }
 
 impl Shard {
@@ -123,10 +127,11 @@ impl Shard {
             None => self.read(now, conn, 0),
             Some(unread) if unread.need == 0 => {
                 // It only waited: it is looked at again, and then the socket.
-                self.feed_own(now, conn, unread.bytes);
+                self.feed_own(now, conn, unread.into_bytes());
                 self.queue(conn);
             }
             Some(unread) if unread.bytes.len() + unread.need <= UNREAD_COPY_BYTES_MAX => {
+                // `unread` wipes itself where it must.
                 self.scratch[..unread.bytes.len()].copy_from_slice(&unread.bytes);
                 self.read(now, conn, unread.bytes.len());
             }
@@ -145,12 +150,20 @@ impl Shard {
             Received::Nothing | Received::End => 0,
         };
         self.traffic.bytes_received += bytes as u64;
-        let all = &scratch[..before + bytes];
+        let all = &mut scratch[..before + bytes];
         if bytes > 0 {
             let fed = self.feed(now, conn, all);
+            let had_secret = fed.had_secret;
             self.keep(conn, fed, |used| all[used..].to_vec());
+            if had_secret {
+                all.zeroize();
+            }
         } else if before > 0 {
-            self.keep(conn, Fed { used: 0, need: 1 }, |_| all.to_vec());
+            let unread = Unread { bytes: all.to_vec(), need: 1 };
+            if unread.may_hold_secret() {
+                all.zeroize();
+            }
+            self.keep_unread(conn, unread);
         }
         self.scratch = scratch;
         self.after_read(conn, received);
@@ -165,14 +178,20 @@ impl Shard {
         if unread.need > 0 {
             connection.keep_unread(unread);
         } else {
-            self.feed_own(now, conn, unread.bytes);
+            self.feed_own(now, conn, unread.into_bytes());
         }
         self.after_read(conn, received);
     }
 
     fn feed_own(&mut self, now: Timestamp, conn: ConnId, mut bytes: Vec<u8>) {
         let fed = self.feed(now, conn, &bytes);
+        let had_secret = fed.had_secret;
         self.keep(conn, fed, |used| {
+            if had_secret {
+                let rest = bytes[used..].to_vec();
+                bytes.zeroize();
+                return rest;
+            }
             bytes.drain(..used);
             // A long packet's buffer is not for the short rest.
             bytes.shrink_to(2 * bytes.len());
@@ -190,33 +209,38 @@ impl Shard {
 
     /// Keeps what the core did not use.
     fn keep(&mut self, conn: ConnId, fed: Fed, rest: impl FnOnce(usize) -> Vec<u8>) {
-        let Some(connection) = self.connections.get_mut(conn) else { return };
-        let bytes = rest(fed.used);
-        if !bytes.is_empty() {
-            connection.keep_unread(Box::new(Unread { bytes, need: fed.need }));
+        self.keep_unread(conn, Unread { bytes: rest(fed.used), need: fed.need });
+    }
+
+    fn keep_unread(&mut self, conn: ConnId, unread: Unread) {
+        if let Some(connection) = self.connections.get_mut(conn)
+            && !unread.bytes.is_empty()
+        {
+            connection.keep_unread(Box::new(unread));
         }
     }
 
     /// Gives the core a connection's input, piece by piece.
     fn feed(&mut self, now: Timestamp, conn: ConnId, bytes: &[u8]) -> Fed {
-        let (mut used, mut end) = (0, PIECE_BYTES.min(bytes.len()));
+        let (mut used, mut end, mut had_secret) = (0, PIECE_BYTES.min(bytes.len()), false);
         loop {
             let input = Input::Bytes { conn, bytes: &bytes[used..end] };
             let consumed = self.core.handle(now, input, &mut self.effects);
             used += consumed.bytes;
+            had_secret |= consumed.had_secret;
             if self.effects.moves.last().is_some_and(|(moved, _)| *moved == conn) {
                 // The core here knows it no more; it may take a while until the mesh has room for it.
                 self.rest(conn, true, false);
-                return Fed { used, need: 0 };
+                return Fed { used, need: 0, had_secret };
             }
             let fills_mesh = self.send_mesh() && self.is_mesh_full();
             let is_stalled = fills_mesh || !self.effects.records.is_empty() && self.is_store_behind();
             if consumed.held || is_stalled {
                 self.rest(conn, consumed.held, is_stalled);
-                return Fed { used, need: 0 };
+                return Fed { used, need: 0, had_secret };
             }
             if end == bytes.len() {
-                return Fed { used, need: consumed.need };
+                return Fed { used, need: consumed.need, had_secret };
             }
             if self.has_much_to_write() {
                 self.apply(now);

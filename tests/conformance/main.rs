@@ -39,3 +39,4 @@ mod sys;
 mod unsubscribe;
 mod verdict;
 mod will;
+mod wiping;
