@@ -19,6 +19,7 @@ mod scram_client;
 mod scram_login;
 mod seats;
 mod text_error;
+mod user_file;
 mod users;
 
 pub use authenticator::{Authenticator, Login, Proof};

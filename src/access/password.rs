@@ -295,10 +295,157 @@ fn bytes(decoded: Option<Vec<u8>>, lengths: std::ops::RangeInclusive<usize>) -> 
 
 #[cfg(test)]
 pub(super) mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     thread_local! {
         /// Each hash that was compared on this thread: what an attacker with a clock could tell from.
         pub(in super::super) static WORK_DONE: RefCell<Vec<Work>> = const { RefCell::new(Vec::new()) };
+    }
+
+    const FEW: NonZeroU32 = NonZeroU32::new(2).unwrap();
+
+    /// Passwords and what mosquitto_passwd 2.0.11, the `argon2` of its authors, which Mosquitto 2.1 is linked with, and
+    /// OpenSSL made of them.
+    const FROM_OTHERS: [(&str, &str); 8] = [
+        // mosquitto_passwd -H sha512
+        (
+            "engine",
+            "$6$tJzfdI3HEXubMJB3$Hs3xPSpx3gUEtGIvu4mrSL3tEcwaKrZXVxgia/STe19XSVpCwOATYjTIEIvw8a6JSneo9cnWtyBeeHb7SEA6pA==",
+        ),
+        // mosquitto_passwd
+        (
+            "engine",
+            "$7$101$AUgQoy1cBNT0ZBD3$vdNpu3EwIugC8YomM2RiromYAHoisFBesF8y2EB874xan4hyTrjCTshRUAYo9FzT0mHqja1nWSJor6MF7X/yZA==",
+        ),
+        (
+            "",
+            "$7$101$d8HV3Gv1hkeAy+w/$u0XuPWlyIH/HOuIdfw98uC9V0OVAefeXLDyybAir9JQqFejpQMGquGdUYiBJ9yZl9ANl5SOmyEFxSLATROCcrQ==",
+        ),
+        // A salt of 64 bytes, as Mosquitto 2.1 has them, by OpenSSL's PBKDF2.
+        (
+            "engine",
+            "$7$1000$AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJygpKissLS4vMDEyMzQ1Njc4OTo7PD0+Pw==$7htjUXFZXH8NJsxOb2ocx/PcteRpDbKbxgL1uyAue6rGyAd/cleLf2p95Z7yZPt2Taf43fcWLxS7Wou28KeaHA==",
+        ),
+        // argon2 -id, with the default of this server, with that of Mosquitto 2.1 (a hash of 64 bytes), with lanes
+        ("engine", "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$8/FE1hfLy0Yhu4aZL5wKiXNXBJr87VIB57WMFli4quk"),
+        (
+            "engine",
+            "$argon2id$v=19$m=47104,t=1,p=1$c2FsdHNhbHRzYWx0$gF8o+Ck4mq2UfEMWvkeyHqkhJY3/GyaFU+dYZSA7EadNmJ2Si1TJFgTGCSb6vZa5rTGfZZzarKVDQTvWcaDutg",
+        ),
+        ("engine", "$argon2id$v=19$m=64,t=3,p=4$c29tZXNhbHQ$BlsH1CcyZIKqTSVIgfjxCw"),
+        // RFC 7677
+        (
+            "pencil",
+            "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=",
+        ),
+    ];
+
+    #[test]
+    fn what_others_stored_is_read_written_as_it_was_and_knows_its_password_and_no_other() {
+        for (password, text) in FROM_OTHERS {
+            let stored: Password = text.parse().unwrap();
+            assert_eq!(stored.to_string(), text);
+            assert!(stored.verify(password.as_bytes()), "{text}");
+            for wrong in ["Engine", "engine ", "engineengine", "\0", &text] {
+                assert!(!stored.verify(wrong.as_bytes()), "{wrong} for {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_this_server_stores_reads_back_and_knows_its_password() {
+        let small = Work::Argon2id { memory_kib: 8, passes: 1, lanes: 1 };
+        for work in [small, Work::Pbkdf2Sha512 { iterations: FEW }, Work::Sha512, Work::Scram { iterations: FEW }] {
+            let stored = Password::derive(work, b"engine", [7; SALT_BYTES]);
+            assert_eq!(stored.work(), work);
+            assert_eq!(stored.to_string().parse(), Ok(stored.clone()));
+            assert!(stored.verify(b"engine") && !stored.verify(b"engines"));
+            assert_eq!(stored.scram().is_some(), matches!(work, Work::Scram { .. }));
+        }
+    }
+
+    #[test]
+    fn nobody_has_no_password_and_costs_what_somebody_does() {
+        for (_, text) in FROM_OTHERS {
+            let work = text.parse::<Password>().unwrap().work();
+            let nobody = Password::of_nobody(work);
+            assert_eq!(nobody.work(), work);
+            assert!(!nobody.verify(b"") && !nobody.verify(&[0; 32]) && !nobody.verify(&[0; 64]));
+        }
+    }
+
+    #[test]
+    fn memory_that_another_hash_left_changes_nothing() {
+        let hashed = |memory_kib, password: &str| {
+            let work = Work::Argon2id { memory_kib, passes: 2, lanes: 2 };
+            Password::derive(work, password.as_bytes(), [7; SALT_BYTES])
+        };
+        let small = hashed(16, "a");
+        let large = hashed(1_024, "b");
+        assert_eq!((hashed(16, "a"), hashed(1_024, "b")), (small, large.clone()));
+        release_hash_memory();
+        assert_eq!(hashed(1_024, "b"), large);
+    }
+
+    #[test]
+    fn a_text_that_is_no_stored_password_says_which_part_is_wrong() {
+        let [salt, hash] = ["c2FsdHNhbHRzYWx0c2FsdA", "8/FE1hfLy0Yhu4aZL5wKiXNXBJr87VIB57WMFli4quk"];
+        let argon2 = |costs: &str| format!("$argon2id$v=19${costs}${salt}${hash}");
+        let sha512 = BASE64.encode([1; SHA512_BYTES]);
+        let cases = [
+            (
+                PasswordError::Unknown,
+                vec![String::new(), "engine".into(), "$".into(), "$5$a$b".into(), "$2b$12$x".into()],
+            ),
+            (PasswordError::Unknown, vec![argon2("m=64,t=1,p=1").replace("2id", "2i"), "argon2id$v=19".into()]),
+            (PasswordError::Form, vec![argon2("m=64,t=1"), argon2("t=1,m=64,p=1"), argon2("m=64,t=1,p=1,keyid=x")]),
+            (
+                PasswordError::Form,
+                vec![argon2("m=+64,t=1,p=1"), argon2("m=64,t=1,p=1") + "$", "$6$a".into(), "$7$1$a".into()],
+            ),
+            (PasswordError::Form, vec![argon2("m=64,t=1,p=1").replace("v=19", "v=16"), "SCRAM-SHA-256$1".into()]),
+            (PasswordError::Work, vec![argon2("m=7,t=1,p=1"), argon2("m=15,t=1,p=2"), argon2("m=262145,t=1,p=1")]),
+            (PasswordError::Work, vec![argon2("m=64,t=0,p=1"), argon2("m=64,t=17,p=1"), argon2("m=64,t=1,p=0")]),
+            (
+                PasswordError::Work,
+                vec![argon2("m=64000,t=1,p=17"), argon2("m=99999999999,t=1,p=1"), argon2("m=,t=1,p=1")],
+            ),
+            (PasswordError::Work, ["0", "-1", "10000001", "x", ""].map(|n| format!("$7${n}${salt}==${sha512}")).into()),
+            (PasswordError::Salt, vec![format!("$6$AAAA${sha512}"), format!("$6$${sha512}"), format!("$6$!${sha512}")]),
+            (PasswordError::Salt, vec![argon2("m=64,t=1,p=1").replace(salt, "AAAA")]),
+            (PasswordError::Hash, vec![format!("$6${salt}==${hash}="), format!("$6${salt}==${sha512}$")]),
+            (PasswordError::Hash, vec![argon2("m=64,t=1,p=1") + "=", argon2("m=64,t=1,p=1").replace(hash, "AAAA")]),
+        ];
+        for (error, texts) in cases {
+            for text in texts {
+                assert_eq!(text.parse::<Password>(), Err(error), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_printed_of_a_stored_password_helps_to_guess_it() {
+        let stored: Password = FROM_OTHERS[4].1.parse().unwrap();
+        let printed = format!("{stored:?}");
+        assert_eq!(printed, "Password { work: Argon2id { memory_kib: 19456, passes: 2, lanes: 1 }, .. }");
+    }
+
+    proptest! {
+        #[test]
+        fn a_mutated_text_is_refused_or_written_as_it_was(
+            which in 0..FROM_OTHERS.len(),
+            at: prop::sample::Index,
+            put in "[$=,:+/0-9A-Za-z]{0,3}",
+        ) {
+            let mut text = FROM_OTHERS[which].1.to_owned();
+            let at = at.index(text.len());
+            text.replace_range(at..=at, &put);
+            if let Ok(stored) = text.parse::<Password>() {
+                prop_assert!(stored.work().is_bounded());
+                prop_assert_eq!(stored.to_string().parse(), Ok(stored));
+            }
+        }
     }
 }

@@ -18,6 +18,7 @@ use super::command::{Command, ShardHandle};
 use super::config::Config;
 use super::control::{Control, SOCKET_FILE};
 use super::doors::Doors;
+use super::listener_config::Address;
 use super::memory::give_back;
 use super::open_store::{journal_options, open_store};
 use super::parcel::Parcel;
@@ -329,17 +330,26 @@ fn random<const N: usize>() -> [u8; N] {
 /// Whether there will be listeners: what takes long begins only then.
 fn probe(config: &Config) -> Result<(), StartError> {
     config.listeners.iter().try_for_each(|listener| {
-        Listener::probe(listener.address).map_err(|error| StartError::Listen(listener.address, error))
+        let address = internet(&listener.address);
+        Listener::probe(address).map_err(|error| StartError::Listen(address, error))
     })
+}
+
+fn internet(address: &Address) -> SocketAddr {
+    match address {
+        Address::Internet(address) => *address,
+        Address::Unix(_) => (std::net::Ipv4Addr::UNSPECIFIED, 0).into(),
+    }
 }
 
 /// For each shard its listeners, on the same addresses.
 fn listeners(config: &Config) -> Result<Vec<Vec<Listener>>, StartError> {
     let mut all: Vec<Vec<Listener>> = (0..config.shards).map(|_| Vec::new()).collect();
     for listener in &config.listeners {
-        let failed = |error| StartError::Listen(listener.address, error);
-        Listener::probe(listener.address).map_err(failed)?;
-        let first = Listener::bind(listener.address).map_err(failed)?;
+        let address = internet(&listener.address);
+        let failed = |error| StartError::Listen(address, error);
+        Listener::probe(address).map_err(failed)?;
+        let first = Listener::bind(address).map_err(failed)?;
         // Where the port was left to the kernel, all are to have the same.
         let address = first.address().map_err(failed)?;
         all[0].push(first);
@@ -359,7 +369,11 @@ mod tests {
 
     #[test]
     fn another_broker_on_the_address_is_told_and_not_shared_with() {
-        let on = |address| Config { shards: 2, listeners: vec![ListenerConfig { address }], ..Config::default() };
+        let on = |address: SocketAddr| Config {
+            shards: 2,
+            listeners: vec![ListenerConfig::on(address)],
+            ..Config::default()
+        };
         let running = listeners(&on((Ipv4Addr::LOCALHOST, 0).into())).expect("a port");
         let address = running[0][0].address().expect("an address");
         assert_eq!(running[1][0].address().expect("an address"), address);

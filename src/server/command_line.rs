@@ -56,7 +56,7 @@ impl CommandLine {
     pub fn read_config(&self) -> Result<Config, Errors> {
         let mut config = self.config.as_deref().map_or_else(|| Ok(Config::default()), config_file::read)?;
         if let Some(port) = self.port {
-            config.listeners[0].address.set_port(port);
+            config.listeners[0].set_port(port).map_err(|error| vec![error])?;
         }
         if let Some(shards) = self.shards {
             config.shards = shards.into();

@@ -1,5 +1,6 @@
 //! L5: the process: configuration, boot, one pinned executor per shard, its loop, logs, reload, drain.
 
+mod access_config;
 mod boot;
 mod checks;
 mod clock;
@@ -13,6 +14,7 @@ mod doors;
 mod drain;
 mod gather;
 mod host;
+mod listener_config;
 mod log;
 mod log_writer;
 mod memory;
@@ -37,10 +39,14 @@ mod store_command;
 mod store_config;
 mod sys;
 
+pub use access_config::{AccessConfig, HookConfig, IdentitySource, JwtAlgorithm, JwtConfig, RefusedPublish, Subscribe};
 pub use boot::{Broker, StartError};
 pub use command_line::CommandLine;
-pub use config::{Config, ConfigError, Limits, ListenerConfig, LogConfig, LogFormat, LogLevel};
+pub use config::{Config, ConfigError, Limits, LogConfig, LogFormat, LogLevel};
 pub use host::{HostError, HostLimits, raise_descriptor_limit};
+pub use listener_config::{
+    Address, Anonymous, CertificateFiles, ClientCertificates, FileMode, ListenerConfig, TlsVersion, UserNameFrom,
+};
 pub use log::{Log, log_event};
 pub use memory::{HeapBytes, set_give_back};
 pub use run::run;
