@@ -204,7 +204,7 @@ mod tests {
     #[test]
     fn an_address_may_come_only_so_often_and_is_forgotten_afterwards() {
         let seats = seats(0, 0, 5);
-        let mut come = |who: &str, ms| seats.seat_address(START + Millis(ms), address(who));
+        let come = |who: &str, ms| seats.seat_address(START + Millis(ms), address(who));
         assert!((0..5).all(|_| come("192.0.2.1", 0).is_ok()));
         assert_eq!(come("192.0.2.1", 199).unwrap_err(), Refusal::ConnectRate);
         assert!(come("192.0.2.1", 200).is_ok() && come("192.0.2.2", 200).is_ok());

@@ -210,10 +210,20 @@ mod tests {
         let mut keys: Vec<_> = std::iter::from_fn(|| wheel.pop_due())
             .map(|key| match key {
                 TimerKey::Connection(key) | TimerKey::Session(key) => key,
+                TimerKey::Throttle(key) | TimerKey::Reader(key) => key,
             })
             .collect();
         keys.sort_unstable();
         keys
+    }
+
+    #[test]
+    fn a_key_is_what_was_packed() {
+        for number in [0, 1, SLOTS_MAX] {
+            for key in [TimerKey::Connection, TimerKey::Session, TimerKey::Throttle, TimerKey::Reader] {
+                assert_eq!(TimerKey::unpack(key(number).pack()), key(number));
+            }
+        }
     }
 
     proptest! {
