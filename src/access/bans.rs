@@ -56,6 +56,8 @@ pub fn network(address: IpAddr) -> IpAddr {
 pub struct Ban {
     pub who: Offender,
     pub until: Timestamp,
+    /// How long it is in all.
+    pub span: Millis,
     /// How many there have been, with this one.
     pub times: u32,
 }
@@ -68,6 +70,7 @@ struct Record {
     since: Timestamp,
     /// Of the last ban; zero: there was none.
     banned_until: Timestamp,
+    span: Millis,
     times: u32,
     /// Its place in the order in which they failed.
     place: u64,
@@ -103,7 +106,7 @@ impl Table {
         }
         self.placed += 1;
         let (rules, place) = (self.rules, self.placed);
-        let fresh = Record { failures: 0, since: now, banned_until: Timestamp(0), times: 0, place };
+        let fresh = Record { failures: 0, since: now, banned_until: Timestamp(0), span: Millis(0), times: 0, place };
         let record = self.records.entry(who.clone()).or_insert(fresh);
         self.suspects.remove(&record.place);
         self.banned.remove(&record.place);
@@ -111,6 +114,7 @@ impl Table {
         let ban = record.count_failure(now, &rules).then(|| Ban {
             who: who.clone(),
             until: record.banned_until,
+            span: record.span,
             times: record.times,
         });
         if record.times > 0 { &mut self.banned } else { &mut self.suspects }.insert(place, who);
@@ -149,7 +153,7 @@ impl Record {
         let doubled = 1_u64.checked_shl(self.times).unwrap_or(u64::MAX);
         let span = Millis(rules.ban.0.saturating_mul(doubled).min(rules.ban_max.0));
         self.times = self.times.saturating_add(1);
-        (self.failures, self.since, self.banned_until) = (0, now, now + span);
+        (self.failures, self.since, self.banned_until, self.span) = (0, now, now + span, span);
         true
     }
 
@@ -234,6 +238,7 @@ impl Bans {
         let ban = |(who, record): (&Offender, &Record)| Ban {
             who: who.clone(),
             until: record.banned_until,
+            span: record.span,
             times: record.times,
         };
         let mut bans: Vec<Ban> =
@@ -302,7 +307,7 @@ mod tests {
         assert_eq!(bans.list(after(62)), []);
         bans.count_failure(after(63), Some(one), Some("mallory"));
         let until = after(163);
-        let ban = Ban { who: Offender::Address(one), until, times: 1 };
+        let ban = Ban { who: Offender::Address(one), until, span: RULES.ban, times: 1 };
         assert_eq!(bans.list(after(63)), std::slice::from_ref(&ban));
         assert_eq!(*told.lock().unwrap(), [ban]);
         assert!(bans.has_banned_address(after(162), one) && !bans.has_banned_address(until, one));

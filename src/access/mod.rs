@@ -2,9 +2,12 @@
 
 mod authenticator;
 mod bans;
+mod claims;
 mod credential;
 mod guard;
 mod login_check;
+mod jwks;
+mod jwt;
 mod open;
 mod pace;
 mod password;
@@ -24,11 +27,14 @@ mod users;
 
 pub use authenticator::{Authenticator, Login, Proof};
 pub use bans::{Ban, BanRules, Bans, Offender, OnBan, network};
+pub use claims::{AclClaim, numeric_date};
 pub use credential::{Credential, CredentialError, ITERATIONS_DEFAULT, ITERATIONS_MAX, SALT_BYTES};
 pub use guard::{
     Answer, Check, Client, Credentials, Denial, Entrance, Exchange, Grant, Guard, Identity, Lane, Publication, Step,
     Verdict, Who,
 };
+pub use jwks::{JwtAlgorithm, JwtKeys, KEYS_MAX, SECRET_BYTES_MIN};
+pub use jwt::{Jwt, JwtSettings, JwtSettingsError, TOKEN_BYTES_MAX};
 pub use open::Open;
 pub use pace::Pace;
 pub use password::{Password, PasswordError, Work, release_hash_memory};

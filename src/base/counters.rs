@@ -89,6 +89,8 @@ pub enum Refusal {
     ReservedTopic,
     /// A publish that was to be stored, while nothing can be.
     StoreUnwritable,
+    /// What lies between a socket and MQTT failed: TLS, a PROXY header, WebSocket.
+    Transport,
     /// More messages than the client may publish.
     MessageRate,
     /// More bytes than the client may publish.
@@ -105,7 +107,7 @@ pub enum Refusal {
     UserFull,
     /// The connections that a listener may have are all there.
     ListenerFull,
-    /// A CONNECT that came while the shard was busy with those inside.
+    /// A CONNECT that came while the shard, or who checks passwords, had too much to do.
     Overload,
 }
 
@@ -128,6 +130,7 @@ impl Refusal {
         (Self::PayloadFormat, "payload_format"),
         (Self::ReservedTopic, "reserved_topic"),
         (Self::StoreUnwritable, "store_unwritable"),
+        (Self::Transport, "transport"),
         (Self::MessageRate, "message_rate"),
         (Self::ByteRate, "byte_rate"),
         (Self::SlowReader, "slow_reader"),

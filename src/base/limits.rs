@@ -74,6 +74,9 @@ pub const AUTH_DATA_BYTES_MAX: usize = 16 * 1024;
 pub const OFFENDERS_MAX: usize = 16_384;
 pub const BANNED_NAME_BYTES_MAX: usize = 256;
 
+/// Refusals of a shard that wait before they are told.
+pub const DELAYED_REFUSALS_MAX: usize = 4_096;
+
 /// Connections or sessions of a shard: the largest number of one that leaves two bits for what kind of thing it is.
 pub const SLOTS_MAX: u32 = (1 << 30) - 1;
 

@@ -47,6 +47,11 @@ impl ShardCore {
         connection.phase =
             connection.phase.on_connect(method.is_some()).map_err(|_| ProtocolViolation::UnexpectedPacket)?;
         self.take_abilities(conn, connect);
+        if self.is_overloaded {
+            self.counters.refuse(Refusal::Overload);
+            self.refuse(now, conn, connect.client_id, ReasonCode::ServerBusy, fx);
+            return Ok(Flow::Next);
+        }
         // [MQTT-4.12.0-6]
         if let Some(method) = method {
             self.begin_authentication(now, conn, connect, method, fx);
@@ -146,7 +151,12 @@ impl ShardCore {
     ) {
         match verdict {
             Verdict::Accept(identity) => self.accept(now, conn, connect, identity, accepted, fx),
-            Verdict::Refuse(denial) => self.refuse(now, conn, connect.client_id, denial_reason(denial), fx),
+            Verdict::Refuse(denial) => {
+                denial_refusal(denial).into_iter().for_each(|refusal| self.counters.refuse(refusal));
+                if !self.delay_refusal(now, conn, connect.client_id, denial) {
+                    self.refuse(now, conn, connect.client_id, denial_reason(denial), fx);
+                }
+            }
         }
     }
 
@@ -510,12 +520,26 @@ pub(super) fn credentials<'a>(entrance: Option<&'a Entrance>, connect: &Connect<
     }
 }
 
+/// What a denial counts as, besides a CONNECT that was not let in.
+const fn denial_refusal(denial: Denial) -> Option<Refusal> {
+    match denial {
+        Denial::Banned => Some(Refusal::Banned),
+        Denial::TooManyConnections => Some(Refusal::UserFull),
+        Denial::ServerBusy => Some(Refusal::Overload),
+        Denial::BadUserNameOrPassword
+        | Denial::NotAuthorized
+        | Denial::BadAuthenticationMethod
+        | Denial::ServerUnavailable => None,
+    }
+}
+
 pub(super) const fn denial_reason(denial: Denial) -> ReasonCode {
     match denial {
         Denial::BadUserNameOrPassword => ReasonCode::BadUserNameOrPassword,
         Denial::NotAuthorized => ReasonCode::NotAuthorized,
         Denial::BadAuthenticationMethod => ReasonCode::BadAuthenticationMethod,
         Denial::Banned => ReasonCode::Banned,
+        Denial::TooManyConnections => ReasonCode::QuotaExceeded,
         Denial::ServerBusy => ReasonCode::ServerBusy,
         Denial::ServerUnavailable => ReasonCode::ServerUnavailable,
     }

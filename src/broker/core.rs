@@ -6,6 +6,7 @@ use ahash::RandomState;
 
 use super::after_drain::{AfterDrain, AfterDrainQueue};
 use super::connection::{Connection, Connections};
+use super::delayed::Delayed;
 use super::effects::Effects;
 use super::entropy::Entropy;
 use super::gate::Gate;
@@ -58,6 +59,10 @@ pub struct ShardCore {
     pub(super) records_settled: u64,
     /// Nothing can be made durable now.
     pub(super) store_fails: bool,
+    /// Nobody new is let in.
+    pub(super) is_overloaded: bool,
+    /// Those whose refusal waits.
+    pub(super) delayed: ahash::HashMap<ConnId, Delayed>,
     /// Messages in the spool that are not on their way yet.
     pub(super) spooling: usize,
     /// Where a message of the spool is to be retained: how many of its topic are not on their way yet.
@@ -125,6 +130,8 @@ impl ShardCore {
             records_committed: options.next_record - 1,
             records_settled: options.next_record - 1,
             store_fails: false,
+            is_overloaded: false,
+            delayed: ahash::HashMap::with_hasher(RandomState::with_seeds(options.seed, 22, 23, 24)),
             spooling: 0,
             waiting_topics: ahash::HashMap::with_hasher(RandomState::with_seeds(options.seed, 10, 11, 12)),
             long_queues: VecDeque::new(),
@@ -275,6 +282,7 @@ impl ShardCore {
             Input::Committed { number } => self.on_committed(now, number, fx),
             Input::Settled { number } => self.on_settled(number),
             Input::Fetched { session, last, messages } => self.on_fetched(now, session, last, messages, fx),
+            Input::Load { is_overloaded } => self.is_overloaded = is_overloaded,
             Input::Store { is_writable } => self.store_fails = !is_writable,
             Input::Announce { topic, payload } => self.announce(now, topic, payload, fx),
             Input::Shutdown => self.shut_down(now, fx),

@@ -115,6 +115,7 @@ impl ShardCore {
     fn detach(&mut self, now: Timestamp, conn: ConnId, fx: &mut Effects) {
         self.forget_gated(conn);
         let connection = &mut self.connections[conn];
+        self.delayed.remove(&conn);
         let throttle_timer = connection.throttle.as_mut().and_then(|throttle| throttle.take_timer());
         for timer in [connection.timer.take(), connection.reader_timer.take(), throttle_timer].into_iter().flatten() {
             self.timers.cancel(timer);
@@ -174,6 +175,10 @@ impl ShardCore {
     pub(super) fn on_connection_timer(&mut self, now: Timestamp, conn: ConnId, fx: &mut Effects) {
         let connection = &mut self.connections[conn];
         connection.timer = None;
+        if self.refuse_delayed(now, conn, fx) {
+            return;
+        }
+        let connection = &mut self.connections[conn];
         if !connection.phase.is_connected() {
             self.counters.refuse(Refusal::ConnectTimeout);
             return self.close_connection(now, conn, ReasonCode::KeepAliveTimeout, fx);

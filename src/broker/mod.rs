@@ -7,6 +7,7 @@ mod auth;
 mod connect;
 mod connection;
 mod core;
+mod delayed;
 mod deliver;
 mod disconnect;
 mod effects;

@@ -22,13 +22,13 @@ use super::listener_config::Address;
 use super::memory::give_back;
 use super::open_store::{journal_options, open_store};
 use super::parcel::Parcel;
-use super::shard::{Shard, ShardParts};
+use super::shard::{Listening, Shard, ShardParts};
 use super::shard_store::ShardStore;
 use crate::access::Guard;
-use crate::base::ShardId;
+use crate::base::{ListenerId, ShardId};
 use crate::broker::{OptionError, Options, ShardCore};
 use crate::mesh::{self, Alarm, Port};
-use crate::net::Listener;
+use crate::net::{ListenAddress, Listener, Transport};
 use crate::storage::{Journal, LogOptions, Opened, Store, StoreError, StoreHandle, Told};
 
 /// The rings that the kernel gives glommio. What waits in them has to be cancelled at every turn of its reactor, which
@@ -103,8 +103,7 @@ impl Broker {
         let mut opened = open_store(config).map_err(StartError::Store)?;
         let options = with_store(options, opened.as_ref());
         let listeners = listeners(config)?;
-        let addresses =
-            listeners[0].iter().map(Listener::address).collect::<Result<_, _>>().map_err(StartError::Mesh)?;
+        let addresses = listeners[0].iter().filter_map(|listening| listening.listener.address().internet()).collect();
         let ports = mesh::build(config.shards, mesh::ring_slots(config.shards)).map_err(StartError::Mesh)?;
         let (handles, commands) = handles(&ports);
         let journals = opened.as_ref().map(|opened| journals(config, opened)).unwrap_or_default();
@@ -112,7 +111,7 @@ impl Broker {
         let store = opened.map(|opened| RunningStore::start(opened.store, &handles)).transpose()?;
         let mut journals = journals.into_iter();
         let (config, clock) = (Arc::new(config.clone()), Clock::start());
-        let doors = Arc::new(Doors::new(config.connections_max));
+        let doors = Arc::new(config.doors(u64::from_ne_bytes(random()), listener_ids(&config)));
         let mut broker = Self { addresses, doors, shards: Vec::new(), store };
         let (started, starts) = channel();
         let parts = ports.into_iter().zip(listeners).zip(handles.into_iter().zip(commands));
@@ -163,7 +162,8 @@ impl Broker {
 
     /// Gives every shard the options that can change while it runs.
     pub fn reload(&self, config: &Config) {
-        self.doors.set_max(config.connections_max);
+        self.doors.set_rules(&config.door_rules(listener_ids(config)));
+        self.doors.bans().set_rules(config.ban_rules());
         let config = Arc::new(config.clone());
         self.tell(|| Command::Configure(Arc::clone(&config)));
     }
@@ -327,11 +327,15 @@ fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
+fn listener_ids(config: &Config) -> impl Iterator<Item = ListenerId> + use<> {
+    (0..config.listeners.len()).map(|index| ListenerId(index as u16))
+}
+
 /// Whether there will be listeners: what takes long begins only then.
 fn probe(config: &Config) -> Result<(), StartError> {
     config.listeners.iter().try_for_each(|listener| {
         let address = internet(&listener.address);
-        Listener::probe(address).map_err(|error| StartError::Listen(address, error))
+        Listener::probe(&address.into()).map_err(|error| StartError::Listen(address, error))
     })
 }
 
@@ -343,19 +347,20 @@ fn internet(address: &Address) -> SocketAddr {
 }
 
 /// For each shard its listeners, on the same addresses.
-fn listeners(config: &Config) -> Result<Vec<Vec<Listener>>, StartError> {
-    let mut all: Vec<Vec<Listener>> = (0..config.shards).map(|_| Vec::new()).collect();
-    for listener in &config.listeners {
+fn listeners(config: &Config) -> Result<Vec<Vec<Listening>>, StartError> {
+    let mut all: Vec<Vec<Listening>> = (0..config.shards).map(|_| Vec::new()).collect();
+    for (index, listener) in config.listeners.iter().enumerate() {
         let address = internet(&listener.address);
         let failed = |error| StartError::Listen(address, error);
-        Listener::probe(address).map_err(failed)?;
-        let first = Listener::bind(address).map_err(failed)?;
-        // Where the port was left to the kernel, all are to have the same.
-        let address = first.address().map_err(failed)?;
-        all[0].push(first);
+        let (id, transport) = (ListenerId(index as u16), Arc::new(Transport::default()));
+        let listening = |listener| Listening { listener, id, transport: Arc::clone(&transport), has_more: false };
+        let address = ListenAddress::from(address);
+        Listener::probe(&address).map_err(failed)?;
+        let first = Listener::bind(&address).map_err(failed)?;
         for others in &mut all[1..] {
-            others.push(Listener::bind(address).map_err(failed)?);
+            others.push(listening(first.share().map_err(failed)?));
         }
+        all[0].push(listening(first));
     }
     Ok(all)
 }
@@ -375,8 +380,8 @@ mod tests {
             ..Config::default()
         };
         let running = listeners(&on((Ipv4Addr::LOCALHOST, 0).into())).expect("a port");
-        let address = running[0][0].address().expect("an address");
-        assert_eq!(running[1][0].address().expect("an address"), address);
+        let address = running[0][0].listener.address().internet().expect("an address");
+        assert_eq!(running[1][0].listener.address().internet(), Some(address));
         let Err(error) = listeners(&on(address)) else { panic!("two brokers share {address}") };
         assert!(error.to_string().contains("another program does"), "{error}");
     }

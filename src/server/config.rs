@@ -8,6 +8,7 @@ use toml::{Table, Value};
 
 use super::access_config::{AccessConfig, HookConfig};
 use super::listener_config::{Address, CertificateFiles, LISTENERS_MAX, ListenerConfig};
+use super::bans_config::RateExcess;
 use super::store_config::{Durability, StoreConfig};
 use crate::base::Millis;
 use crate::base::limits::SHARDS_MAX;
@@ -93,6 +94,17 @@ pub struct Limits {
     pub validate_payload_format: bool,
     /// Zero: as the client likes.
     pub slow_reader_secs: u32,
+    /// Connections a second, of all, and of one address. Zero, for each: no bound.
+    pub connect_rate: u32,
+    pub address_connect_rate: u32,
+    pub address_connections_max: u32,
+    pub user_connections_max: u32,
+    /// What a client may publish in a second, where its listener has no rate of its own.
+    pub message_rate: u32,
+    pub byte_rate: u64,
+    pub rate_excess: RateExcess,
+    /// How long input may wait before nobody new is let in.
+    pub overload_ms: u32,
 }
 
 /// How the file calls what the session layer knows nothing of files for.
@@ -163,6 +175,14 @@ impl Default for Limits {
             response_information: options.response_information.unwrap_or_default().into(),
             validate_payload_format: options.validate_payload_format,
             slow_reader_secs: options.slow_reader.secs_ceil(),
+            connect_rate: 0,
+            address_connect_rate: 0,
+            address_connections_max: 0,
+            user_connections_max: 0,
+            message_rate: 0,
+            byte_rate: 0,
+            rate_excess: RateExcess::Slow,
+            overload_ms: 500,
         }
     }
 }
@@ -204,7 +224,7 @@ impl Config {
             response_information: (!information.is_empty()).then(|| information.into()),
             validate_payload_format: limits.validate_payload_format,
             slow_reader: Millis::from_secs(limits.slow_reader_secs),
-            failure_delay: defaults.failure_delay,
+            failure_delay: Millis(self.access.bans.failure_delay_ms.into()),
             shards: defaults.shards,
             seed: defaults.seed,
             secret: defaults.secret,
@@ -448,6 +468,14 @@ mod tests {
             response_information: "reply/".into(),
             validate_payload_format: true,
             slow_reader_secs: 27,
+            connect_rate: 28,
+            address_connect_rate: 29,
+            address_connections_max: 30,
+            user_connections_max: 31,
+            message_rate: 32,
+            byte_rate: 33,
+            rate_excess: RateExcess::Disconnect,
+            overload_ms: 34,
         };
         Config {
             shards: 18,

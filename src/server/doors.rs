@@ -86,6 +86,10 @@ impl Place {
         self.door.is_some() || self.seat.is_some()
     }
 
+    pub(super) const fn is_seated(&self) -> bool {
+        self.seat.is_some()
+    }
+
     pub(super) fn take_seat(&mut self, seat: Option<Seat>) {
         self.seat = seat;
     }

@@ -1,6 +1,7 @@
 //! L5: the process: configuration, boot, one pinned executor per shard, its loop, logs, reload, drain.
 
 mod access_config;
+mod bans_config;
 mod boot;
 mod checks;
 mod clock;
@@ -14,11 +15,13 @@ mod doors;
 mod drain;
 mod gather;
 mod host;
+mod limit_rules;
 mod listener_config;
 mod log;
 mod log_writer;
 mod memory;
 mod open_store;
+mod overload;
 mod parcel;
 mod report;
 mod restore;
