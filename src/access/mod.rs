@@ -1,20 +1,27 @@
 //! L2: who may come in, and what he may do. Verdicts only: what goes over the wire is the broker's.
 
+mod acl_file;
+mod asker;
 mod authenticator;
 mod bans;
 mod claims;
 mod credential;
 mod guard;
-mod login_check;
+mod judge;
 mod jwks;
 mod jwt;
+mod login_check;
 mod open;
 mod pace;
 mod password;
+mod pattern;
 mod policy;
 mod policy_guard;
 mod rates;
+mod reach;
+mod rule_list;
 mod rules;
+mod rules_toml;
 mod scram;
 #[cfg(test)]
 #[path = "../../tests/common/scram_client.rs"]
@@ -24,6 +31,7 @@ mod seats;
 mod text_error;
 mod user_file;
 mod users;
+mod verdicts;
 
 pub use authenticator::{Authenticator, Login, Proof};
 pub use bans::{Ban, BanRules, Bans, Offender, OnBan, network};
@@ -41,8 +49,9 @@ pub use password::{Password, PasswordError, Work, release_hash_memory};
 pub use policy::{ListenerPolicy, Policy, SubscribeMode};
 pub use policy_guard::PolicyGuard;
 pub use rates::{Excess, Rates};
-pub use rules::Rules;
+pub use rules::{CLAIMS_MAX, Rules};
 pub use scram_login::SCRAM_SHA_256;
 pub use seats::{Seat, SeatRules, Seats};
 pub use text_error::TextError;
 pub use users::{User, Users};
+pub use verdicts::Verdicts;
