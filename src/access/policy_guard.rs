@@ -60,7 +60,8 @@ impl Guard for PolicyGuard {
         credentials: &Credentials<'_>,
         seed: [u8; 24],
     ) -> Option<Box<dyn Exchange>> {
-        let login = (method == SCRAM_SHA_256).then(|| ScramLogin::new(&self.policy, now, credentials.entrance, seed))??;
+        let login =
+            (method == SCRAM_SHA_256).then(|| ScramLogin::new(&self.policy, now, credentials.entrance, seed))??;
         Some(Box::new(login))
     }
 

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use super::access_config::{AccessConfig, HookConfig};
-use super::listener_config::{Address, CertificateFiles, LISTENERS_MAX, ListenerConfig};
 use super::bans_config::RateExcess;
+use super::listener_config::{Address, CertificateFiles, LISTENERS_MAX, ListenerConfig};
 use super::store_config::{Durability, StoreConfig};
 use crate::base::Millis;
 use crate::base::limits::SHARDS_MAX;
