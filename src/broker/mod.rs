@@ -50,5 +50,5 @@ pub use options::{OptionError, Options};
 pub use outbox::Outbox;
 pub use output::{Output, OutputBuffer};
 pub use record::{Record, StoredCopy};
-pub use stats::{JournalStats, ShardStats};
+pub use stats::{JournalStats, LoadStats, ShardStats};
 pub use stored::{Fetch, StoredItem, StoredMessage, StoredSession, StoredWill};

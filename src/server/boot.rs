@@ -16,7 +16,7 @@ use super::checks::Checks;
 use super::clock::Clock;
 use super::command::{Command, ShardHandle};
 use super::config::Config;
-use super::control::{Control, SOCKET_FILE};
+use super::control::{Asked, Control, SOCKET_FILE};
 use super::doors::Doors;
 use super::listener_config::Address;
 use super::memory::give_back;
@@ -24,7 +24,7 @@ use super::open_store::{journal_options, open_store};
 use super::parcel::Parcel;
 use super::shard::{Listening, Shard, ShardParts};
 use super::shard_store::ShardStore;
-use crate::access::Guard;
+use crate::access::{Bans, Guard};
 use crate::base::{ListenerId, ShardId};
 use crate::broker::{OptionError, Options, ShardCore};
 use crate::mesh::{self, Alarm, Port};
@@ -108,10 +108,11 @@ impl Broker {
         let (handles, commands) = handles(&ports);
         let journals = opened.as_ref().map(|opened| journals(config, opened)).unwrap_or_default();
         let mut images = opened.as_mut().map(|opened| mem::take(&mut opened.shards)).unwrap_or_default().into_iter();
-        let store = opened.map(|opened| RunningStore::start(opened.store, &handles)).transpose()?;
-        let mut journals = journals.into_iter();
         let (config, clock) = (Arc::new(config.clone()), Clock::start());
         let doors = Arc::new(config.doors(u64::from_ne_bytes(random()), listener_ids(&config)));
+        let store =
+            opened.map(|opened| RunningStore::start(opened.store, &handles, doors.bans(), clock)).transpose()?;
+        let mut journals = journals.into_iter();
         let mut broker = Self { addresses, doors, shards: Vec::new(), store };
         let (started, starts) = channel();
         let parts = ports.into_iter().zip(listeners).zip(handles.into_iter().zip(commands));
@@ -275,7 +276,7 @@ fn journals(config: &Config, opened: &Opened) -> Vec<(PathBuf, LogOptions)> {
 
 impl RunningStore {
     /// Its threads tell a shard what they have to say by its command channel.
-    fn start(store: Store, shards: &[ShardHandle]) -> Result<Self, StartError> {
+    fn start(store: Store, shards: &[ShardHandle], bans: &Arc<Bans>, clock: Clock) -> Result<Self, StartError> {
         let directory = store.directory().path().to_owned();
         let to = shards.to_vec();
         let tell = move |shard: ShardId, told| {
@@ -286,9 +287,13 @@ impl RunningStore {
             let _ = to[shard.index()].tell(Command::Stored(told));
         };
         let handle = store.start(tell).map_err(StartError::StoreThreads)?;
-        let control = Control::start(&directory, shards.to_vec(), handle.clone()).map_err(|error| {
+        let asked = Asked { shards: shards.to_vec(), store: handle.clone(), bans: Arc::clone(bans), clock };
+        let control = Control::start(&directory, asked).map_err(|error| {
             let socket = directory.join(SOCKET_FILE);
-            warn!("no socket for `thrum store backup` while the broker runs: {}: {error}", socket.display());
+            warn!(
+                "no socket for `thrum store backup` and `thrum bans` while the broker runs: {}: {error}",
+                socket.display()
+            );
         });
         Ok(Self { handle, control: control.ok() })
     }

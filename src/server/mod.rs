@@ -1,6 +1,8 @@
 //! L5: the process: configuration, boot, one pinned executor per shard, its loop, logs, reload, drain.
 
 mod access_config;
+mod bans_answer;
+mod bans_command;
 mod bans_config;
 mod boot;
 mod checks;
