@@ -432,6 +432,7 @@ fn list_entries(prefix: &str, table: Table, entries: &mut Vec<(String, Value)>) 
 mod tests {
     use super::super::access_config::{JwtAlgorithm, JwtConfig, RefusedPublish, Subscribe};
     use super::*;
+    use crate::server::bans_config::BansConfig;
 
     fn listener(address: &str) -> ListenerConfig {
         ListenerConfig::at(address.to_owned().try_into().unwrap())
@@ -467,15 +468,15 @@ mod tests {
             share_choice: Choice::StickyTopic,
             response_information: "reply/".into(),
             validate_payload_format: true,
-            slow_reader_secs: 27,
-            connect_rate: 28,
-            address_connect_rate: 29,
-            address_connections_max: 30,
-            user_connections_max: 31,
-            message_rate: 32,
-            byte_rate: 33,
+            slow_reader_secs: 35,
+            connect_rate: 36,
+            address_connect_rate: 37,
+            address_connections_max: 38,
+            user_connections_max: 39,
+            message_rate: 40,
+            byte_rate: 41,
             rate_excess: RateExcess::Disconnect,
-            overload_ms: 34,
+            overload_ms: 42,
         };
         Config {
             shards: 18,
@@ -516,6 +517,14 @@ mod tests {
         };
         let hook =
             HookConfig { url: "https://h".into(), ca_file: "c".into(), timeout_ms: 28, cache_secs: 29, threads: 30 };
+        let bans = BansConfig {
+            failures_max: 43,
+            window_secs: 44,
+            ban_secs: 45,
+            ban_secs_max: 46,
+            users: false,
+            failure_delay_ms: 47,
+        };
         AccessConfig {
             password_file: "p".into(),
             user_file: "u".into(),
@@ -528,6 +537,7 @@ mod tests {
             watch: true,
             hash_threads: 31,
             hash_queue_max: 32,
+            bans,
             jwt,
             hook,
         }
@@ -563,7 +573,8 @@ mod tests {
             share_choice: Choice::StickyTopic,
             response_information: Some("reply/".into()),
             validate_payload_format: true,
-            slow_reader: Millis::from_secs(27),
+            slow_reader: Millis::from_secs(35),
+            failure_delay: Millis(47),
             ..Options::default()
         };
         assert_eq!(format!("{:?}", unusual().options()), format!("{expected:?}"));
