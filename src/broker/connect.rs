@@ -11,6 +11,7 @@ use super::mount::Mounted;
 use super::publish::check_message;
 use super::record::{Owner, Record};
 use super::session::WillMessage;
+use super::throttle::Throttle;
 use crate::access::{Answer, Client, Credentials, Denial, Entrance, Identity, Publication, Verdict};
 use crate::base::limits::PACKET_BYTES_MAX;
 use crate::base::{ConnId, Refusal, ShardId, ShardSet, Timestamp};
@@ -30,8 +31,8 @@ pub(super) struct Accepted<'a> {
 /// As whom somebody comes, for the log.
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Named<'a> {
-    client_id: &'a str,
-    user_name: Option<&'a str>,
+    pub(super) client_id: &'a str,
+    pub(super) user_name: Option<&'a str>,
 }
 
 impl<'a> Named<'a> {
@@ -59,6 +60,11 @@ impl ShardCore {
         connection.phase =
             connection.phase.on_connect(method.is_some()).map_err(|_| ProtocolViolation::UnexpectedPacket)?;
         self.take_abilities(conn, connect);
+        if self.is_overloaded {
+            self.counters.refuse(Refusal::Overload);
+            self.refuse(now, conn, Named::by(connect), ReasonCode::ServerBusy, fx);
+            return Ok(Flow::Next);
+        }
         // [MQTT-4.12.0-6]
         if let Some(method) = method {
             self.begin_authentication(now, conn, connect, method, fx);
@@ -158,7 +164,12 @@ impl ShardCore {
     ) {
         match verdict {
             Verdict::Accept(identity) => self.accept(now, conn, connect, identity, accepted, fx),
-            Verdict::Refuse(denial) => self.refuse(now, conn, Named::by(connect), denial_reason(denial), fx),
+            Verdict::Refuse(denial) => {
+                denial_refusal(denial).into_iter().for_each(|refusal| self.counters.refuse(refusal));
+                if !self.delay_refusal(now, conn, Named::by(connect), denial) {
+                    self.refuse(now, conn, Named::by(connect), denial_reason(denial), fx);
+                }
+            }
         }
     }
 
@@ -405,6 +416,8 @@ impl ShardCore {
         let connection = &mut self.connections[conn];
         // One CONNACK: from here there is no way back to where one is sent. [MQTT-3.2.0-2]
         connection.phase = connection.phase.on_accepted().expect("only who is being let in is accepted");
+        let rates = self.sessions[slot].identity.rates();
+        connection.throttle = rates.map(|rates| Box::new(Throttle::new(now, rates)));
         connection.session = Some(slot);
         (connection.keep_alive, connection.last_received) = (keep_alive, now);
         self.set_connection_timer(conn);
@@ -552,12 +565,26 @@ pub(super) fn credentials<'a>(entrance: Option<&'a Entrance>, connect: &Connect<
     }
 }
 
+/// What a denial counts as, besides a CONNECT that was not let in.
+const fn denial_refusal(denial: Denial) -> Option<Refusal> {
+    match denial {
+        Denial::Banned => Some(Refusal::Banned),
+        Denial::TooManyConnections => Some(Refusal::UserFull),
+        Denial::ServerBusy => Some(Refusal::Overload),
+        Denial::BadUserNameOrPassword
+        | Denial::NotAuthorized
+        | Denial::BadAuthenticationMethod
+        | Denial::ServerUnavailable => None,
+    }
+}
+
 pub(super) const fn denial_reason(denial: Denial) -> ReasonCode {
     match denial {
         Denial::BadUserNameOrPassword => ReasonCode::BadUserNameOrPassword,
         Denial::NotAuthorized => ReasonCode::NotAuthorized,
         Denial::BadAuthenticationMethod => ReasonCode::BadAuthenticationMethod,
         Denial::Banned => ReasonCode::Banned,
+        Denial::TooManyConnections => ReasonCode::QuotaExceeded,
         Denial::ServerBusy => ReasonCode::ServerBusy,
         Denial::ServerUnavailable => ReasonCode::ServerUnavailable,
     }

@@ -5,6 +5,7 @@ use zeroize::Zeroizing;
 use super::effects::Effects;
 use super::gate::Gate;
 use super::output::OutputBuffer;
+use super::throttle::Throttle;
 use super::timers::TimerId;
 use crate::access::{Entrance, Exchange};
 use crate::base::{ConnId, Timestamp};
@@ -23,6 +24,10 @@ pub(super) struct Connection {
     pub(super) authentication: Option<Box<Authentication>>,
     pub(super) session: Option<u32>,
     pub(super) timer: Option<TimerId>,
+    /// While its output is full and none of it leaves.
+    pub(super) reader_timer: Option<TimerId>,
+    /// Where it may publish only so much.
+    pub(super) throttle: Option<Box<Throttle>>,
     /// Output that waits for the store.
     pub(super) gate: Option<Box<Gate>>,
     /// Bytes handed out that have not left yet, those behind the gate among them.
@@ -55,6 +60,8 @@ impl Connection {
             authentication: None,
             session: None,
             timer: Some(timer),
+            reader_timer: None,
+            throttle: None,
             gate: None,
             unsent: 0,
             packet_bytes_max: u32::MAX,

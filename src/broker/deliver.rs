@@ -65,6 +65,10 @@ impl ShardCore {
         };
         let connection = &self.connections[conn];
         let has_room = connection.unsent < self.options.output_bytes_max;
+        if !has_room {
+            self.notice_full(now, conn);
+        }
+        let (connection, session) = (&self.connections[conn], &self.sessions[slot]);
         if copy.qos == QoS::AtMostOnce {
             if has_room && (session.queue.is_empty() || !queue_qos_zero) {
                 self.send_qos_zero(now, slot, conn, draft, copy, fx);
@@ -243,6 +247,7 @@ impl ShardCore {
         }
         self.load_more(slot, fx);
         self.replay(now, slot, fx);
+        self.notice_full(now, conn);
     }
 
     pub(super) fn has_room(&self, conn: ConnId) -> bool {

@@ -116,7 +116,9 @@ impl ShardCore {
     fn detach(&mut self, now: Timestamp, conn: ConnId, fx: &mut Effects) {
         self.forget_gated(conn);
         let connection = &mut self.connections[conn];
-        if let Some(timer) = connection.timer.take() {
+        self.delayed.remove(&conn);
+        let throttle_timer = connection.throttle.as_mut().and_then(|throttle| throttle.take_timer());
+        for timer in [connection.timer.take(), connection.reader_timer.take(), throttle_timer].into_iter().flatten() {
             self.timers.cancel(timer);
         }
         let Some(slot) = connection.session.take() else { return };
@@ -178,6 +180,10 @@ impl ShardCore {
     pub(super) fn on_connection_timer(&mut self, now: Timestamp, conn: ConnId, fx: &mut Effects) {
         let connection = &mut self.connections[conn];
         connection.timer = None;
+        if self.refuse_delayed(now, conn, fx) {
+            return;
+        }
+        let connection = &mut self.connections[conn];
         if !connection.phase.is_connected() {
             self.counters.refuse(Refusal::ConnectTimeout);
             return self.close_connection(now, conn, ReasonCode::KeepAliveTimeout, fx);
@@ -191,7 +197,11 @@ impl ShardCore {
             // As any end that the client did not ask for: its will is published.
             return self.close_explained(now, conn, ReasonCode::NotAuthorized, Some("the token has expired"), fx);
         }
-        let connection = &self.connections[conn];
+        let connection = &mut self.connections[conn];
+        if connection.throttle.as_ref().is_some_and(|throttle| throttle.is_waiting()) {
+            // It may have said something, and nobody reads it.
+            connection.last_received = now;
+        }
         let deadline = connection.keep_alive.deadline(connection.last_received).unwrap_or(Timestamp::NEVER);
         if deadline > now {
             let session = connection.session;

@@ -1,6 +1,5 @@
 //! Who comes in and what he may do: the policy that the configuration and the files that it names come to.
 
-use std::num::{NonZeroU32, NonZeroU64};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,8 +10,7 @@ use super::hook::{Hook, HookSettings};
 use super::listener_config::{Anonymous, ListenerConfig, UserNameFrom};
 use super::named_file::Reading;
 use crate::access::{
-    self, Authenticator, Excess, Jwt, JwtKeys, JwtSettings, ListenerPolicy, Policy, Rates, Rules, SubscribeMode,
-    TextError, Users,
+    self, Authenticator, Jwt, JwtKeys, JwtSettings, ListenerPolicy, Policy, Rules, SubscribeMode, TextError, Users,
 };
 use crate::base::ListenerId;
 
@@ -66,15 +64,8 @@ fn listener_policy(config: &Config, listener: &ListenerConfig) -> ListenerPolicy
         anonymous: is_anonymous(config, listener),
         mount: listener.mount_point.as_str().into(),
         certificate_is_user: listener.user_name_from != UserNameFrom::None,
-        rates: rates(listener),
+        rates: config.rates(listener),
     }
-}
-
-fn rates(listener: &ListenerConfig) -> Option<Rates> {
-    let messages_per_sec = NonZeroU32::new(listener.message_rate);
-    let bytes_per_sec = NonZeroU64::new(listener.byte_rate);
-    let is_bounded = messages_per_sec.is_some() || bytes_per_sec.is_some();
-    is_bounded.then_some(Rates { messages_per_sec, bytes_per_sec, on_excess: Excess::Slow })
 }
 
 fn add_source(
@@ -177,8 +168,10 @@ fn in_file(path: &Path, errors: Vec<TextError>) -> Errors {
 #[cfg(test)]
 mod tests {
     use std::fs::write;
+    use std::num::NonZeroU32;
 
     use super::*;
+    use crate::access::{Excess, Rates};
 
     fn policy(text: &str) -> Result<Policy, Errors> {
         let config: Config = toml::from_str(text).unwrap();

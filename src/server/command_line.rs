@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use super::bans_command::BansCommand;
 use super::config::{Config, ConfigError, LogLevel};
 use super::config_file::{self, Errors};
 use super::store_command::StoreCommand;
@@ -48,6 +49,15 @@ pub(super) enum Task {
 
         #[command(subcommand)]
         command: StoreCommand,
+    },
+    /// See who is banned from a running broker, or let somebody in again
+    Bans {
+        /// The store's directory, instead of the configuration's
+        #[arg(short, long, value_name = "DIR", global = true)]
+        directory: Option<PathBuf>,
+
+        #[command(subcommand)]
+        command: BansCommand,
     },
 }
 

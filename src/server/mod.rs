@@ -2,6 +2,9 @@
 
 mod access_config;
 mod access_files;
+mod bans_answer;
+mod bans_command;
+mod bans_config;
 mod boot;
 mod checks;
 mod clock;
@@ -17,6 +20,7 @@ mod gather;
 mod hook;
 mod hook_cache;
 mod host;
+mod limit_rules;
 mod listener_config;
 mod listeners;
 mod listening;
@@ -25,6 +29,7 @@ mod log_writer;
 mod memory;
 mod named_file;
 mod open_store;
+mod overload;
 mod parcel;
 mod prepared;
 mod report;

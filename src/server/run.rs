@@ -11,6 +11,7 @@ use signal_hook::iterator::Signals;
 use signal_hook::low_level;
 use tracing::{error, info, warn};
 
+use super::bans_command::run_bans;
 use super::boot::Broker;
 use super::command_line::{CommandLine, Task};
 use super::config::Config;
@@ -41,6 +42,9 @@ pub fn run(command_line: &CommandLine) -> ExitCode {
     };
     if let Some(Task::Store { directory, command }) = &command_line.task {
         return run_store(command, directory.as_ref().unwrap_or(&config.store.directory));
+    }
+    if let Some(Task::Bans { directory, command }) = &command_line.task {
+        return run_bans(command, directory.as_ref().unwrap_or(&config.store.directory));
     }
     raise_descriptor_limit();
     let host = HostLimits::read();

@@ -27,6 +27,7 @@ mod order;
 mod packet_size;
 mod publish;
 mod qos;
+mod rates;
 mod replay;
 mod retain;
 mod retained;
