@@ -7,21 +7,22 @@ use zeroize::Zeroizing;
 use super::authenticator::{Login, Proof};
 use super::guard::{Answer, Client, Credentials, Denial, Exchange, Grant, Guard, Identity, Publication, Verdict};
 use super::login_check::LoginCheck;
-use super::policy::Policy;
+use super::policy::{Policy, SubscribeMode};
 use super::scram_login::{SCRAM_SHA_256, ScramLogin};
+use super::verdicts::Verdicts;
 use crate::base::Timestamp;
 use crate::mqtt::{QoS, TopicFilter, TopicName};
 
 #[derive(Debug)]
 pub struct PolicyGuard {
     policy: Arc<Policy>,
+    verdicts: Verdicts,
 }
 
 impl PolicyGuard {
     /// The seed is secret randomness: what verdicts are remembered by.
     pub fn new(policy: Arc<Policy>, seed: u64) -> Self {
-        let _ = seed;
-        Self { policy }
+        Self { verdicts: Verdicts::new(policy.rules.clone(), seed), policy }
     }
 }
 
@@ -66,18 +67,18 @@ impl Guard for PolicyGuard {
     }
 
     fn may_publish(&mut self, client: &Client<'_>, publication: &Publication<'_>) -> bool {
-        let _ = (client, publication);
-        true
+        self.verdicts.may_publish(client, publication)
     }
 
     fn may_subscribe(&mut self, client: &Client<'_>, filter: TopicFilter<'_>, qos: QoS) -> Grant {
-        let _ = (client, filter, qos);
-        Grant::Whole
+        match self.verdicts.may_subscribe(client, filter, qos) {
+            Grant::Filtered if self.policy.subscribe == SubscribeMode::Whole => Grant::Denied,
+            grant => grant,
+        }
     }
 
     fn may_receive(&mut self, client: &Client<'_>, topic: TopicName<'_>) -> bool {
-        let _ = (client, topic);
-        true
+        self.verdicts.may_receive(client, topic)
     }
 
     fn enter(&mut self, who: &Identity) -> Result<(), Denial> {
@@ -103,7 +104,8 @@ mod tests {
     use super::super::password::tests::WORK_DONE;
     use super::super::scram_client::ScramClient;
     use super::super::{
-        Authenticator, Entrance, Identity, Lane, ListenerPolicy, Password, SALT_BYTES, Step, User, Users, Who, Work,
+        Authenticator, Entrance, Identity, Lane, ListenerPolicy, Password, Rules, SALT_BYTES, Step, User, Users, Who,
+        Work,
     };
     use super::*;
     use crate::base::ListenerId;
@@ -295,6 +297,23 @@ mod tests {
         let mut policy = policy();
         policy.listeners.truncate(1);
         assert_eq!(by_password(policy, "ada", "ada's"), Verdict::Refuse(Denial::NotAuthorized));
+    }
+
+    #[test]
+    fn a_subscription_that_would_bring_some_of_its_messages_is_denied_or_filtered_as_configured() {
+        let rules = Arc::new(Rules::parse_acl("user ada\ntopic a/b\n").unwrap());
+        let identity = Identity::of_user("ada");
+        let client = Client { identity: &identity, client_id: "c" };
+        for (subscribe, wanted) in [(SubscribeMode::Whole, Grant::Denied), (SubscribeMode::Filtered, Grant::Filtered)] {
+            let policy = Policy { rules: Some(Arc::clone(&rules)), subscribe, ..policy() };
+            let mut guard = PolicyGuard::new(Arc::new(policy), 1);
+            let mut grant = |filter| guard.may_subscribe(&client, TopicFilter::trusted(filter), QoS::AtMostOnce);
+            assert_eq!([grant("a/b"), grant("a/+"), grant("b")], [Grant::Whole, wanted, Grant::Denied]);
+            let [mine, other] = ["a/b", "a/c"].map(TopicName::trusted);
+            assert!(guard.may_receive(&client, mine) && !guard.may_receive(&client, other));
+            let [mine, other] = [mine, other].map(|topic| Publication { topic, qos: QoS::AtMostOnce, retain: false });
+            assert!(guard.may_publish(&client, &mine) && !guard.may_publish(&client, &other));
+        }
     }
 
     /// Says what it is told to say of everybody.
