@@ -4,7 +4,7 @@
 # some records (see fuzz_targets/wal.rs), `password` with one of each form.
 set -eu
 cd "$(dirname "$0")"
-mkdir -p corpus/decode corpus/roundtrip corpus/session corpus/config corpus/wal corpus/password
+mkdir -p corpus/decode corpus/roundtrip corpus/session corpus/config corpus/wal corpus/acl corpus/password
 
 # The first of all choices of options, in as many bytes.
 options=$(printf '00%.0s' $(seq 17))
@@ -63,4 +63,7 @@ printf '%s' "\$6\$c2FsdHNhbHQ=\$$hash" >corpus/password/sha512
 printf '%s' "SCRAM-SHA-256\$2:c2FsdHNhbHRzYWx0c2FsdA==\$$scram:$scram" >corpus/password/scram
 printf '# users\nada:%s\n\nbob:%s\n' "$argon2" "$argon2" >corpus/password/lines
 printf '[{"user": "ada", "password": "%s", "groups": ["g"]}]' "$argon2" >corpus/password/json
+# Rules: the choice, topics, the text.
+printf 'Ba/1 a/# # b/ann c\nuser ann\ntopic read a/#\ntopic deny a/1\npattern write +/%%u\n' >corpus/acl/list
+printf 'Ca/1 a/# # g/ann\n[groups]\ng = ["ann"]\n[[rules]]\ndeny = "all"\ntopics = ["a/1"]\ngroups = ["g"]\n[[rules]]\nallow = "subscribe"\ntopics = ["#", "g/%%u"]\nqos = [0]\n' >corpus/acl/toml
 echo "$(ls corpus/decode | wc -l) seeds"

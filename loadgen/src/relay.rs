@@ -89,8 +89,8 @@ struct Loop {
 
 impl Loop {
     fn new(address: SocketAddr) -> io::Result<Self> {
-        Listener::probe(address)?;
-        let (listener, poller) = (Listener::bind(address)?, Poller::new()?);
+        Listener::probe(&address.into())?;
+        let (listener, poller) = (Listener::bind(&address.into())?, Poller::new()?);
         poller.add_source(&listener, LISTENER_TOKEN)?;
         Ok(Self {
             listener,
@@ -262,9 +262,9 @@ struct Shared {
 }
 
 async fn serve_tasks(address: SocketAddr) -> io::Result<()> {
-    Listener::probe(address)?;
+    Listener::probe(&address.into())?;
     let shared = Rc::<Shared>::default();
-    let listener = TcpListener::bind(address)?;
+    let listener = TcpListener::bind(&address.into())?;
     loop {
         let socket = listener.accept().await?;
         socket.set_nodelay(true)?;

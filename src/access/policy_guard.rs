@@ -5,7 +5,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::authenticator::{Login, Proof};
-use super::guard::{Answer, Client, Credentials, Denial, Exchange, Grant, Guard, Publication, Verdict};
+use super::guard::{Answer, Client, Credentials, Denial, Exchange, Grant, Guard, Identity, Publication, Verdict};
 use super::login_check::LoginCheck;
 use super::policy::{Policy, SubscribeMode};
 use super::scram_login::{SCRAM_SHA_256, ScramLogin};
@@ -29,6 +29,9 @@ impl PolicyGuard {
 impl Guard for PolicyGuard {
     fn connect(&mut self, now: Timestamp, credentials: &Credentials<'_>) -> Answer {
         let Credentials { entrance, client_id, user_name, password } = *credentials;
+        if self.policy.has_banned(now, entrance, user_name) {
+            return refused(Denial::Banned);
+        }
         let Some(listener) = self.policy.listener(entrance) else { return refused(Denial::NotAuthorized) };
         if let Some(name) = entrance.certificate.as_ref().filter(|_| listener.certificate_is_user) {
             let proof = Proof { user: Some(name.clone()), ..Proof::default() };
@@ -53,12 +56,13 @@ impl Guard for PolicyGuard {
 
     fn exchange(
         &mut self,
-        _now: Timestamp,
+        now: Timestamp,
         method: &str,
         credentials: &Credentials<'_>,
         seed: [u8; 24],
     ) -> Option<Box<dyn Exchange>> {
-        let login = (method == SCRAM_SHA_256).then(|| ScramLogin::new(&self.policy, credentials.entrance, seed))??;
+        let login =
+            (method == SCRAM_SHA_256).then(|| ScramLogin::new(&self.policy, now, credentials.entrance, seed))??;
         Some(Box::new(login))
     }
 
@@ -75,6 +79,17 @@ impl Guard for PolicyGuard {
 
     fn may_receive(&mut self, client: &Client<'_>, topic: TopicName<'_>) -> bool {
         self.verdicts.may_receive(client, topic)
+    }
+
+    fn enter(&mut self, who: &Identity) -> Result<(), Denial> {
+        let (Some(seats), Some(user)) = (&self.policy.seats, who.user()) else { return Ok(()) };
+        if seats.enter_user(user) { Ok(()) } else { Err(Denial::TooManyConnections) }
+    }
+
+    fn leave(&mut self, who: &Identity) {
+        if let (Some(seats), Some(user)) = (&self.policy.seats, who.user()) {
+            seats.leave_user(user);
+        }
     }
 }
 

@@ -24,6 +24,22 @@ pub struct UnixAddress {
     pub group: Option<u32>,
 }
 
+impl From<SocketAddr> for ListenAddress {
+    fn from(address: SocketAddr) -> Self {
+        Self::Internet { address, dual_stack: false }
+    }
+}
+
+impl ListenAddress {
+    /// None of a Unix socket.
+    pub const fn internet(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Internet { address, .. } => Some(*address),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::connection::{Connection, Received};
+use super::layers::Workspace;
 use super::poller::Poller;
 use crate::base::{Millis, Timestamp};
 
@@ -23,12 +24,20 @@ pub struct Lingering {
 
 impl Lingering {
     /// Takes over a connection; `token` gives the poller's name of a number. False: it could be closed at once.
-    pub fn add(&mut self, now: Timestamp, connection: Connection, poller: &Poller, token: impl Fn(u32) -> u64) -> bool {
+    pub fn add(
+        &mut self,
+        now: Timestamp,
+        mut connection: Connection,
+        poller: &Poller,
+        token: impl Fn(u32) -> u64,
+        work: &mut Workspace,
+    ) -> bool {
         let number = self.next;
         if poller.rename(&connection, token(number)).is_err() {
             return false;
         }
         self.next = self.next.wrapping_add(1);
+        connection.say_farewell(work);
         if !connection.has_unsent() {
             connection.end_output();
         }
@@ -116,7 +125,7 @@ mod tests {
         let (connection, mut client) = watched(&poller);
         client.write_all(&[1; 2_500]).expect("sent");
         let mut lingering = Lingering::default();
-        assert!(lingering.add(NOW, connection, &poller, u64::from));
+        assert!(lingering.add(NOW, connection, &poller, u64::from, &mut Workspace::default()));
         assert_eq!(client.read(&mut [0]).expect("the end"), 0);
         assert!(!lingering.on_ready(0, &mut [0; 1_000]));
         // What it says last, and its end, are one change.
@@ -135,7 +144,7 @@ mod tests {
         connection.send(&buffer).expect("sent");
         assert!(connection.has_unsent());
         let mut lingering = Lingering::default();
-        assert!(lingering.add(NOW, connection, &poller, u64::from));
+        assert!(lingering.add(NOW, connection, &poller, u64::from, &mut Workspace::default()));
         let (mut got, mut chunk) = (Vec::new(), [0; 777]);
         loop {
             match client.read(&mut chunk) {
@@ -158,7 +167,7 @@ mod tests {
         let mut clients = Vec::new();
         for start in [NOW, NOW + Millis(1)] {
             let (connection, client) = watched(&poller);
-            assert!(lingering.add(start, connection, &poller, u64::from));
+            assert!(lingering.add(start, connection, &poller, u64::from, &mut Workspace::default()));
             clients.push(client);
         }
         let end = NOW + LINGER;

@@ -1,5 +1,6 @@
 //! Where a connection comes from, in 18 bytes.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// An IPv4 address is kept as the IPv6 address that it is mapped to.
@@ -7,6 +8,25 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 pub struct Peer {
     ip: [u8; 16],
     port: u16,
+}
+
+impl Peer {
+    /// Somebody on this machine, by a Unix socket. Nobody comes from `[::]:0`.
+    pub const UNIX: Self = Self { ip: [0; 16], port: 0 };
+
+    /// None on a Unix socket.
+    pub fn address(self) -> Option<SocketAddr> {
+        (self != Self::UNIX).then(|| (Ipv6Addr::from(self.ip).to_canonical(), self.port).into())
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address() {
+            Some(address) => address.fmt(f),
+            None => f.write_str("unix"),
+        }
+    }
 }
 
 impl From<SocketAddr> for Peer {
@@ -19,12 +39,6 @@ impl From<SocketAddr> for Peer {
     }
 }
 
-impl From<Peer> for SocketAddr {
-    fn from(peer: Peer) -> Self {
-        (Ipv6Addr::from(peer.ip).to_canonical(), peer.port).into()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -33,8 +47,10 @@ mod tests {
     fn an_address_comes_back_as_it_was() {
         for text in ["127.0.0.1:1883", "[::1]:8883", "[2001:db8::17]:65535"] {
             let address: SocketAddr = text.parse().expect("an address");
-            assert_eq!(SocketAddr::from(Peer::from(address)), address);
+            assert_eq!(Peer::from(address).address(), Some(address));
+            assert_eq!(Peer::from(address).to_string(), text);
         }
+        assert_eq!((Peer::UNIX.address(), Peer::UNIX.to_string()), (None, "unix".to_owned()));
         assert_eq!(size_of::<Peer>(), 18);
     }
 }

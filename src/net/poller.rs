@@ -49,9 +49,16 @@ impl Poller {
         Ok(epoll::add(&self.epoll, socket, EventData::new_u64(token), SOCKET)?)
     }
 
-    /// Adds what only tells that there is something: a listener, an alarm.
+    /// Adds what only tells that there is something: an alarm.
     pub fn add_source(&self, source: impl AsFd, token: u64) -> io::Result<()> {
         Ok(epoll::add(&self.epoll, source, EventData::new_u64(token), EventFlags::IN | EventFlags::ET)?)
+    }
+
+    /// Adds a listener; where several sets have the same one, a connection wakes one who sleeps and not
+    /// all.
+    pub fn add_listener(&self, listener: impl AsFd, token: u64) -> io::Result<()> {
+        let flags = EventFlags::IN | EventFlags::ET | EventFlags::EXCLUSIVE;
+        Ok(epoll::add(&self.epoll, listener, EventData::new_u64(token), flags)?)
     }
 
     /// The socket goes on under another token.

@@ -43,6 +43,11 @@ impl Unsent {
         self.pieces.is_empty()
     }
 
+    /// What has not left yet, in bytes.
+    pub fn bytes_left(&self) -> usize {
+        self.slices().map(<[u8]>::len).sum()
+    }
+
     pub fn push_bytes(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             if !matches!(self.pieces.back(), Some(Piece::Bytes(last)) if last.len() < PIECE_BYTES_MAX) {

@@ -1,7 +1,6 @@
 //! The log: lines of text or of JSON on stderr, and what the shards tell of clients in them.
 
 use std::io::{self, IsTerminal, Write};
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use tracing::field::display;
@@ -18,6 +17,7 @@ use super::log_writer::LogWriter;
 use crate::base::ShardId;
 use crate::broker::{DisconnectCause, Event};
 use crate::mqtt::{ReasonCode, Version};
+use crate::net::Peer;
 
 /// What whoever reads the log gets for its last lines. Who does not read it cannot keep the process from ending.
 const FLUSH_TIME_MAX: Duration = Duration::from_secs(1);
@@ -85,7 +85,7 @@ fn filter(level: LogLevel) -> LevelFilter {
 }
 
 /// Tells what happened to a client; `peer` where its connection still has one.
-pub fn log_event(event: &Event, peer: Option<SocketAddr>, shard: ShardId) {
+pub fn log_event(event: &Event, peer: Option<Peer>, shard: ShardId) {
     let address = peer.map(display);
     let shard = shard.index();
     match event {
@@ -100,9 +100,14 @@ pub fn log_event(event: &Event, peer: Option<SocketAddr>, shard: ShardId) {
             shard,
             "connected"
         ),
-        Event::Refused { client_id, reason, .. } => {
-            info!(client = foreign(client_id), address, reason = reason.to_string(), shard, "refused");
-        }
+        Event::Refused { client_id, user_name, reason, .. } => info!(
+            client = foreign(client_id),
+            address,
+            user = user_name.as_deref().map(foreign),
+            reason = reason.to_string(),
+            shard,
+            "refused"
+        ),
         Event::Disconnected { client_id, cause, .. } => info!(
             client = client_id.as_deref().map(foreign),
             address,
@@ -220,7 +225,7 @@ mod tests {
     }
 
     fn event_line(format: LogFormat, event: &Event) -> String {
-        let peer = Some("192.0.2.1:5000".parse().unwrap());
+        let peer = Some("192.0.2.1:5000".parse::<std::net::SocketAddr>().unwrap().into());
         let lines = logged(LogLevel::Debug, format, |_| log_event(event, peer, ShardId::new(1)));
         assert_eq!(lines.len(), 1, "{lines:?}");
         lines[0].clone()
@@ -294,12 +299,17 @@ mod tests {
     #[test]
     fn refusals_and_ends_of_sessions_have_their_lines() {
         let (client_id, reason) = (Box::<str>::from("meter"), ReasonCode::NotAuthorized);
-        let refused = Event::Refused { conn: ConnId(7), client_id: client_id.clone(), reason };
+        let user_name = Some("ada\n".into());
+        let refused = Event::Refused { conn: ConnId(7), client_id: client_id.clone(), user_name, reason };
         let publish = Event::PublishRefused { client_id: client_id.clone(), topic: "a/b".into(), reason };
         let subscribe = Event::SubscribeRefused { client_id: client_id.clone(), filter: "a/#".into(), reason };
         let ended = Event::SessionEnded { client_id, expired: true };
         for (event, line) in [
-            (refused, "INFO refused client=\"meter\" address=192.0.2.1:5000 reason=\"not authorized (0x87)\" shard=1"),
+            (
+                refused,
+                "INFO refused client=\"meter\" address=192.0.2.1:5000 user=\"ada\\n\" reason=\"not authorized (0x87)\" \
+                 shard=1",
+            ),
             (publish, "WARN publish refused client=\"meter\" topic=\"a/b\" reason=\"not authorized (0x87)\" shard=1"),
             (
                 subscribe,
@@ -333,7 +343,7 @@ mod tests {
 
     #[test]
     fn an_address_is_told_so_that_it_can_be_found() {
-        let address: SocketAddr = "127.0.0.1:1883".parse().unwrap();
+        let address: std::net::SocketAddr = "127.0.0.1:1883".parse().unwrap();
         let line = |format| logged(LogLevel::Info, format, |_| info!(%address, "listening"));
         assert_eq!(line(LogFormat::Text), ["INFO listening address=127.0.0.1:1883"]);
         assert_eq!(

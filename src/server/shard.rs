@@ -14,7 +14,9 @@ use super::config::Config;
 use super::connections::Connections;
 use super::doors::Doors;
 use super::gather::Gather;
+use super::listening::Listening;
 use super::memory::GiveBack;
+use super::overload::{Change, Overload};
 use super::parcel::Parcel;
 use super::report::Report;
 use super::shard_store::ShardStore;
@@ -23,7 +25,7 @@ use crate::base::limits::TIMER_TICK;
 use crate::base::{ConnId, Counters, Millis, ShardId, Timestamp};
 use crate::broker::{Effects, Input, ShardCore};
 use crate::mesh::Port;
-use crate::net::{Lingering, Listener, Poller, Readiness};
+use crate::net::{Lingering, Poller, Readiness, Workspace};
 use crate::storage::ShardImage;
 
 /// What one read takes at most, and so what a connection may say in a turn, however few there are.
@@ -42,7 +44,7 @@ pub(super) const LINGERING_TOKEN: u64 = 3 << 32;
 /// What a shard begins with, made on the thread that starts it.
 pub(super) struct ShardParts {
     pub(super) config: Arc<Config>,
-    pub(super) listeners: Vec<Listener>,
+    pub(super) listeners: Vec<Listening>,
     pub(super) port: Port<Parcel>,
     pub(super) doors: Arc<Doors>,
     pub(super) commands: Receiver<Command>,
@@ -52,12 +54,6 @@ pub(super) struct ShardParts {
     pub(super) image: Option<ShardImage>,
     /// Hears when the shard serves.
     pub(super) started: Sender<io::Result<()>>,
-}
-
-pub(super) struct Listening {
-    pub(super) listener: Listener,
-    /// There may be more to accept than one turn takes.
-    pub(super) has_more: bool,
 }
 
 /// What came and went through this shard's sockets.
@@ -80,6 +76,9 @@ pub(super) struct Shard {
     /// When the log said last that somebody could not come in.
     pub(super) told_no_room: Option<Timestamp>,
     pub(super) connections: Connections,
+    pub(super) overload: Overload,
+    /// Connections whose turn it was to be read, since the start.
+    pub(super) served: u64,
     pub(super) lingering: Lingering,
     /// To be read, in this order.
     pub(super) ready: VecDeque<ConnId>,
@@ -93,6 +92,8 @@ pub(super) struct Shard {
     pub(super) sent: Vec<(ConnId, usize)>,
     pub(super) inbox: Vec<(ShardId, Parcel)>,
     pub(super) scratch: Box<[u8]>,
+    /// Where the connections' layers work.
+    pub(super) work: Workspace,
     /// What one connection may say in this turn.
     pub(super) portion_bytes: usize,
     pub(super) doors: Arc<Doors>,
@@ -124,10 +125,9 @@ impl Shard {
         let ShardParts { config, listeners, port, doors, commands, checks, clock, image, started } = parts;
         let (me, shards, poller) = (port.shard(), port.shards(), Poller::new()?);
         poller.add_source(port.alarm(), ALARM_TOKEN)?;
-        for (index, listener) in listeners.iter().enumerate() {
-            poller.add_source(listener, LISTENER_TOKEN | index as u64)?;
+        for Listening { listener, id, .. } in &listeners {
+            poller.add_listener(listener, LISTENER_TOKEN | u64::from(id.0))?;
         }
-        let listeners = listeners.into_iter().map(|listener| Listening { listener, has_more: false }).collect();
         Ok(Self {
             config,
             core,
@@ -138,6 +138,8 @@ impl Shard {
             accept_again: None,
             told_no_room: None,
             connections: Connections::default(),
+            overload: Overload::new(clock.now()),
+            served: 0,
             lingering: Lingering::default(),
             ready: VecDeque::new(),
             arrivals: Vec::new(),
@@ -146,6 +148,7 @@ impl Shard {
             sent: Vec::new(),
             inbox: Vec::new(),
             scratch: vec![0; READ_BYTES_MAX].into(),
+            work: Workspace::default(),
             portion_bytes: READ_BYTES_MAX,
             doors,
             commands,
@@ -174,7 +177,9 @@ impl Shard {
         let mut is_busy = true;
         while !self.is_finished(self.clock.now()) {
             self.wait(is_busy);
-            is_busy = self.turn(self.clock.now());
+            let now = self.clock.now();
+            self.look_at_load(now, is_busy);
+            is_busy = self.turn(now);
         }
         if let Some(store) = &mut self.store {
             store.close();
@@ -200,6 +205,20 @@ impl Shard {
         self.turn_journal(now);
         self.apply(now);
         self.is_busy()
+    }
+
+    /// Whether who waits to be read does so for too long.
+    fn look_at_load(&mut self, now: Timestamp, was_busy: bool) {
+        let max = Millis(self.config.limits.overload_ms.into());
+        let Some(change) = self.overload.look(now, was_busy, self.served, self.ready.len(), max) else { return };
+        let (shard, delay_ms) = (self.port.shard().index(), self.overload.average().0);
+        let is_overloaded = change == Change::Begins;
+        if is_overloaded {
+            tracing::warn!(shard, delay_ms, "too much to do: nobody new is let in until input waits less");
+        } else {
+            tracing::info!(shard, delay_ms, "no longer too much to do: clients are let in again");
+        }
+        self.core.handle(now, Input::Load { is_overloaded }, &mut self.effects);
     }
 
     fn is_busy(&self) -> bool {
@@ -229,7 +248,8 @@ impl Shard {
         match readiness.token & TOKEN_KIND {
             CONNECTION_TOKEN => self.take_connection_readiness(now, ConnId(number), readiness),
             LISTENER_TOKEN => {
-                if let Some(listening) = self.listeners.get_mut(number as usize) {
+                if let Some(listening) = self.listeners.iter_mut().find(|listening| u32::from(listening.id.0) == number)
+                {
                     listening.has_more = true;
                 }
             }
@@ -296,11 +316,8 @@ impl Shard {
         while let Ok(command) = self.commands.try_recv() {
             took_any = true;
             match command {
-                Command::Configure(config) => {
-                    self.core.reconfigure(now, config.options(), &mut self.effects);
-                    self.config = config;
-                    self.report.iter_mut().for_each(|report| report.hurry(now));
-                }
+                Command::Configure(new) => self.reconfigure(now, *new),
+                Command::Listen(added) => self.listen(added),
                 Command::Verdict { check, verdict } => {
                     self.core.handle(now, Input::Verdict { check, verdict }, &mut self.effects);
                 }

@@ -6,6 +6,7 @@ use super::parcel::Parcel;
 use super::shard::{LINGERING_TOKEN, Shard};
 use crate::base::{ConnId, Timestamp};
 use crate::broker::Input;
+use crate::net::Connection;
 
 /// Output beyond this is written before more is made, near enough: it is to leave the caches as bytes on their way.
 const OUTPUT_BYTES: u64 = 512 * 1024;
@@ -86,10 +87,10 @@ impl Shard {
     fn write_output(&mut self) {
         let counters = self.core.counters();
         (self.written_packets, self.written_payload_bytes) = (counters.packets_sent, counters.publish_bytes_sent);
-        let Self { effects, connections, sent, lost, .. } = self;
+        let Self { effects, connections, sent, lost, work, .. } = self;
         effects.output.drain(|conn, buffer| {
             let Some(connection) = connections.get_mut(conn) else { return };
-            match connection.send(buffer) {
+            match connection.write(buffer, work) {
                 Ok(bytes) => sent.push((conn, bytes)),
                 Err(_) => lost.push(conn),
             }
@@ -111,7 +112,7 @@ impl Shard {
     fn log_events(&mut self) {
         for event in self.effects.events.drain(..) {
             let conn = event.connection();
-            let peer = conn.and_then(|conn| self.connections.get(conn)).map(|found| found.peer().into());
+            let peer = conn.and_then(|conn| self.connections.get(conn)).map(Connection::peer);
             log_event(&event, peer, self.port.shard());
         }
     }
@@ -121,11 +122,11 @@ impl Shard {
             return;
         }
         for (conn, to) in self.effects.moves.drain(..) {
-            let Some(mut connection) = self.connections.take(conn) else { continue };
+            let Some((mut connection, place)) = self.connections.take_away(conn) else { continue };
             // Fails only where it is not watched any more, which is what is wanted.
             let _ = self.poller.remove(&connection);
             (connection.is_queued, connection.is_held) = (false, false);
-            self.port.send(to, Parcel::Connection(Box::new(connection)));
+            self.port.send(to, Parcel::Connection(Box::new((connection, place))));
         }
         self.port.flush();
     }
@@ -135,10 +136,13 @@ impl Shard {
         let Some(connection) = self.connections.take(conn) else { return };
         self.core.handle(now, Input::Closed { conn }, &mut self.effects);
         // At a drain clients of 3.x are told nothing new, and may not have taken yet what they were told before.
-        let was_told = if self.stage.is_draining() { connection.was_ever_written } else { connection.was_written };
-        let has_last_words = was_told || connection.has_unsent();
+        let has_last_words = connection.has_last_words() || self.stage.is_draining() && connection.was_ever_written;
+        self.let_go(now, connection, has_last_words);
+    }
+
+    fn let_go(&mut self, now: Timestamp, connection: Connection, has_last_words: bool) {
         let token = |number| LINGERING_TOKEN | u64::from(number);
-        if !has_last_words || !self.lingering.add(now, connection, &self.poller, token) {
+        if !has_last_words || !self.lingering.add(now, connection, &self.poller, token, &mut self.work) {
             self.doors.leave(1);
         }
     }
@@ -153,8 +157,11 @@ impl Shard {
         // As long as their addresses are known.
         self.log_events();
         for conn in lost {
-            let was_open = self.connections.take(conn).is_some();
-            self.doors.leave(was_open.into());
+            if let Some(connection) = self.connections.take(conn) {
+                // Of a client that is still there, layers take their leave.
+                let has_last_words = connection.has_layers() && !connection.hung_up;
+                self.let_go(now, connection, has_last_words);
+            }
         }
     }
 
