@@ -33,6 +33,9 @@ impl LoginCheck {
     }
 
     fn conclude(&self, result: Result<Proof, Denial>) -> Answer {
+        if matches!(result, Err(Denial::BadUserNameOrPassword | Denial::NotAuthorized)) {
+            self.policy.count_failure(self.now, &self.login.entrance, self.login.user_name.as_deref());
+        }
         let listener = self.policy.listener(&self.login.entrance).ok_or(Denial::NotAuthorized);
         let identity = result.and_then(|proof| Ok(listener?.identity(proof)));
         Answer::Now(identity.map_or_else(Verdict::Refuse, Verdict::Accept))

@@ -3,6 +3,7 @@
 mod acl_file;
 mod asker;
 mod authenticator;
+mod bans;
 mod claims;
 mod credential;
 mod guard;
@@ -11,6 +12,7 @@ mod jwks;
 mod jwt;
 mod login_check;
 mod open;
+mod pace;
 mod password;
 mod pattern;
 mod policy;
@@ -25,12 +27,14 @@ mod scram;
 #[path = "../../tests/common/scram_client.rs"]
 mod scram_client;
 mod scram_login;
+mod seats;
 mod text_error;
 mod user_file;
 mod users;
 mod verdicts;
 
 pub use authenticator::{Authenticator, Login, Proof};
+pub use bans::{Ban, BanRules, Bans, Offender, OnBan, network};
 pub use claims::{AclClaim, numeric_date};
 pub use credential::{Credential, CredentialError, ITERATIONS_DEFAULT, ITERATIONS_MAX, SALT_BYTES};
 pub use guard::{
@@ -40,12 +44,14 @@ pub use guard::{
 pub use jwks::{JwtAlgorithm, JwtKeys, KEYS_MAX, SECRET_BYTES_MIN};
 pub use jwt::{Jwt, JwtSettings, JwtSettingsError, TOKEN_BYTES_MAX};
 pub use open::Open;
+pub use pace::Pace;
 pub use password::{Password, PasswordError, Work, release_hash_memory};
 pub use policy::{ListenerPolicy, Policy, SubscribeMode};
 pub use policy_guard::PolicyGuard;
 pub use rates::{Excess, Rates};
 pub use rules::{CLAIMS_MAX, Rules};
 pub use scram_login::SCRAM_SHA_256;
+pub use seats::{Seat, SeatRules, Seats};
 pub use text_error::TextError;
 pub use users::{User, Users};
 pub use verdicts::Verdicts;

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use super::authenticator::{Authenticator, Proof};
+use super::bans::Bans;
 use super::guard::{Entrance, Identity, Who};
 use super::rates::Rates;
 use super::rules::Rules;
+use super::seats::Seats;
 use super::users::Users;
-use crate::base::ListenerId;
+use crate::base::{ListenerId, Timestamp};
 
 #[derive(Clone, Default, Debug)]
 pub struct Policy {
@@ -23,6 +25,10 @@ pub struct Policy {
     pub subscribe: SubscribeMode,
     /// Who is known to nobody hears another answer than who has a wrong password, and sooner.
     pub tells_unknown_users: bool,
+    /// Who failed too often. None: nobody is counted.
+    pub bans: Option<Arc<Bans>>,
+    /// How many connections a user has.
+    pub seats: Option<Arc<Seats>>,
 }
 
 /// What holds for who comes in by one listener.
@@ -48,6 +54,18 @@ pub enum SubscribeMode {
 }
 
 impl Policy {
+    /// Whether this address, or this user, is not to be looked at now.
+    pub(super) fn has_banned(&self, now: Timestamp, entrance: &Entrance, user: Option<&str>) -> bool {
+        let Some(bans) = &self.bans else { return false };
+        entrance.address.is_some_and(|address| bans.has_banned_address(now, address))
+            || user.is_some_and(|user| bans.has_banned_user(now, user))
+    }
+
+    /// Somebody could not prove who he is.
+    pub(super) fn count_failure(&self, now: Timestamp, entrance: &Entrance, user: Option<&str>) {
+        self.bans.iter().for_each(|bans| bans.count_failure(now, entrance.address, user));
+    }
+
     pub(super) fn listener(&self, entrance: &Entrance) -> Option<&ListenerPolicy> {
         self.listeners.iter().find(|(id, _)| *id == entrance.listener).map(|(_, listener)| listener)
     }

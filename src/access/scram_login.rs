@@ -11,6 +11,7 @@ use super::guard::{Denial, Entrance, Exchange, Step};
 use super::policy::Policy;
 use super::scram::{Directory, Scram};
 use super::users::User;
+use crate::base::Timestamp;
 
 /// The Authentication Method of SCRAM with SHA-256, as registered with IANA.
 pub const SCRAM_SHA_256: &str = "SCRAM-SHA-256";
@@ -20,16 +21,21 @@ pub(super) struct ScramLogin {
     scram: Scram<Tables>,
     policy: Arc<Policy>,
     entrance: Entrance,
+    began: Timestamp,
+    /// Who it claims to be, once it has said so.
+    user: Option<Box<str>>,
 }
 
 impl ScramLogin {
     /// None: nobody can prove himself by SCRAM.
-    pub(super) fn new(policy: &Arc<Policy>, entrance: &Entrance, seed: [u8; 24]) -> Option<Self> {
+    pub(super) fn new(policy: &Arc<Policy>, now: Timestamp, entrance: &Entrance, seed: [u8; 24]) -> Option<Self> {
         let is_offered = policy.scram.iter().any(|users| users.has_scram());
         is_offered.then(|| Self {
             scram: Scram::new(Tables(Arc::clone(policy)), seed),
             policy: Arc::clone(policy),
             entrance: entrance.clone(),
+            began: now,
+            user: None,
         })
     }
 
@@ -46,6 +52,15 @@ impl ScramLogin {
 impl Exchange for ScramLogin {
     fn next(&mut self, data: &[u8]) -> Step {
         let step = self.scram.next(data);
+        if self.user.is_none() {
+            self.user = self.scram.user().map(Into::into);
+        }
+        if self.policy.has_banned(self.began, &self.entrance, self.user.as_deref()) {
+            return Step::Refuse(Denial::Banned);
+        }
+        if step == Step::Refuse(Denial::BadUserNameOrPassword) {
+            self.policy.count_failure(self.began, &self.entrance, self.user.as_deref());
+        }
         self.conclude(step)
     }
 }
@@ -61,8 +76,13 @@ fn find<'a>(policy: &'a Policy, name: &str) -> Option<&'a User> {
     policy.scram.iter().find_map(|users| users.get(name))
 }
 
-#[derive(Debug)]
 struct Tables(Arc<Policy>);
+
+impl fmt::Debug for Tables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tables")
+    }
+}
 
 impl Directory for Tables {
     fn credential(&self, user: &str) -> (Credential, Choice) {

@@ -6,12 +6,14 @@ use ahash::RandomState;
 
 use super::after_drain::{AfterDrain, AfterDrainQueue};
 use super::connection::{Connection, Connections};
+use super::delayed::Delayed;
 use super::effects::Effects;
 use super::entropy::Entropy;
 use super::gate::Gate;
 use super::held::Held;
 use super::homes::Homes;
 use super::input::{Consumed, Input};
+use super::judging::Judging;
 use super::mesh::{MeshMessage, ReplyTo, Token};
 use super::message::Draft;
 use super::options::{OptionError, Options};
@@ -38,6 +40,7 @@ pub struct ShardCore {
     pub(super) me: ShardId,
     pub(super) options: Options,
     pub(super) guard: Box<dyn Guard>,
+    pub(super) judging: Judging,
     pub(super) connections: Connections,
     pub(super) sessions: Sessions,
     pub(super) index: FilterIndex,
@@ -58,6 +61,10 @@ pub struct ShardCore {
     pub(super) records_settled: u64,
     /// Nothing can be made durable now.
     pub(super) store_fails: bool,
+    /// Nobody new is let in.
+    pub(super) is_overloaded: bool,
+    /// Those whose refusal waits.
+    pub(super) delayed: ahash::HashMap<ConnId, Delayed>,
     /// Messages in the spool that are not on their way yet.
     pub(super) spooling: usize,
     /// Where a message of the spool is to be retained: how many of its topic are not on their way yet.
@@ -110,6 +117,7 @@ impl ShardCore {
         Ok(Self {
             me,
             guard,
+            judging: Judging::default(),
             connections: Connections::default(),
             sessions: Sessions::new(me, homes.clone()),
             index: FilterIndex::new(options.seed),
@@ -125,6 +133,8 @@ impl ShardCore {
             records_committed: options.next_record - 1,
             records_settled: options.next_record - 1,
             store_fails: false,
+            is_overloaded: false,
+            delayed: ahash::HashMap::with_hasher(RandomState::with_seeds(options.seed, 22, 23, 24)),
             spooling: 0,
             waiting_topics: ahash::HashMap::with_hasher(RandomState::with_seeds(options.seed, 10, 11, 12)),
             long_queues: VecDeque::new(),
@@ -154,12 +164,6 @@ impl ShardCore {
         for conn in self.connections.ids() {
             self.make_use_of_room(now, conn, fx);
         }
-    }
-
-    /// Goes on with other rules of who may do what, which apply to who is there as well.
-    pub fn set_guard(&mut self, now: Timestamp, guard: Box<dyn Guard>, fx: &mut Effects) {
-        let _ = (now, fx);
-        self.guard = guard;
     }
 
     pub fn counters(&self) -> &Counters {
@@ -230,7 +234,7 @@ impl ShardCore {
 
     /// Whether `Input::Tick` has more to do at once.
     pub fn is_due(&self) -> bool {
-        self.timers.has_due()
+        self.timers.has_due() || self.judging.is_under_way()
     }
 
     pub fn timers_len(&self) -> usize {
@@ -239,7 +243,7 @@ impl ShardCore {
 
     /// When `Input::Tick` is due, if nothing else comes before. It may be early, never late.
     pub fn next_timeout(&self, now: Timestamp) -> Option<Millis> {
-        self.timers.next_in(now)
+        if self.judging.is_under_way() { Some(Millis(0)) } else { self.timers.next_in(now) }
     }
 
     /// Takes one input. What is to be done about it is appended to `fx`.
@@ -275,6 +279,7 @@ impl ShardCore {
             Input::Committed { number } => self.on_committed(now, number, fx),
             Input::Settled { number } => self.on_settled(number),
             Input::Fetched { session, last, messages } => self.on_fetched(now, session, last, messages, fx),
+            Input::Load { is_overloaded } => self.is_overloaded = is_overloaded,
             Input::Store { is_writable } => self.store_fails = !is_writable,
             Input::Announce { topic, payload } => self.announce(now, topic, payload, fx),
             Input::Shutdown => self.shut_down(now, fx),
@@ -305,7 +310,9 @@ impl ShardCore {
             if connection.unsent >= self.options.output_bytes_max.saturating_mul(2) {
                 // Who takes no answers may ask no more questions.
                 connection.is_choked = true;
+                self.notice_full(now, conn);
             }
+            let connection = &mut self.connections[conn];
             if connection.held || connection.is_choked {
                 return Consumed { bytes: at, held: true, ..Consumed::default() };
             }
@@ -335,6 +342,13 @@ impl ShardCore {
         let Some(connection) = self.connections.get_mut(conn) else { return Consumed::default() };
         connection.last_received = now;
         self.counters.packets_received += 1;
+        if connection.throttle.is_some() && connection.phase.is_connected() && matches!(packet, Packet::Publish(_)) {
+            let mut bytes = Vec::new();
+            encode(packet, connection.version, &mut bytes);
+            if let Some(flow) = self.throttle(now, conn, bytes.len(), fx) {
+                return Consumed { held: flow == Flow::Hold, ..Consumed::default() };
+            }
+        }
         let held = match self.on_packet(now, conn, packet, fx) {
             Ok(flow) => flow == Flow::Hold,
             Err(error) => {
@@ -349,6 +363,11 @@ impl ShardCore {
     fn on_frame(&mut self, now: Timestamp, conn: ConnId, frame: &Frame<'_>, fx: &mut Effects) -> Result<Flow, Error> {
         let (phase, version) = (self.connections[conn].phase, self.connections[conn].version);
         if phase.is_connected() && PacketType::of(frame.first_byte) == Some(PacketType::Publish) {
+            if self.connections[conn].throttle.is_some()
+                && let Some(flow) = self.throttle(now, conn, frame.bytes, fx)
+            {
+                return Ok(flow);
+            }
             let publish = decode_publish(frame, version, Sender::Client)?;
             self.on_publish(now, conn, &publish, fx)?;
             return Ok(Flow::Next);
@@ -445,6 +464,9 @@ impl ShardCore {
         connection.unsent = before.saturating_sub(bytes as u32);
         self.counters.output_bytes_gone += u64::from(before - connection.unsent);
         if before >= room_below {
+            if bytes > 0 {
+                self.notice_reading(now, conn);
+            }
             self.make_use_of_room(now, conn, fx);
         }
     }
@@ -604,12 +626,15 @@ impl ShardCore {
     }
 
     fn on_tick(&mut self, now: Timestamp, fx: &mut Effects) {
+        self.judge_some();
         self.timers.advance(now);
         for _ in 0..TIMERS_PER_TICK {
             let Some(key) = self.timers.pop_due() else { return };
             match key {
                 TimerKey::Connection(conn) => self.on_connection_timer(now, ConnId(conn), fx),
                 TimerKey::Session(slot) => self.on_session_timer(now, slot, fx),
+                TimerKey::Throttle(conn) => self.on_throttle_timer(now, ConnId(conn), fx),
+                TimerKey::Reader(conn) => self.on_reader_timer(now, ConnId(conn), fx),
             }
         }
     }

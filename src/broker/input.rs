@@ -66,6 +66,10 @@ pub enum Input<'a> {
         last: RecordId,
         messages: Vec<StoredMessage>,
     },
+    /// Whether there is too much to do for those inside: until it is over, nobody new is let in.
+    Load {
+        is_overloaded: bool,
+    },
     /// Whether records can be made durable now; until the first of these they can.
     Store {
         is_writable: bool,

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::bans_config::BansConfig;
+
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AccessConfig {
@@ -21,6 +23,7 @@ pub struct AccessConfig {
     pub watch: bool,
     pub hash_threads: u32,
     pub hash_queue_max: u32,
+    pub bans: BansConfig,
     pub jwt: JwtConfig,
     pub hook: HookConfig,
 }
@@ -106,6 +109,7 @@ impl Default for AccessConfig {
             watch: false,
             hash_threads: 1,
             hash_queue_max: 1_024,
+            bans: BansConfig::default(),
             jwt: JwtConfig::default(),
             hook: HookConfig::default(),
         }
@@ -179,6 +183,7 @@ impl AccessConfig {
         ]
         .into_iter()
         .filter(|&(_, value, min, max)| !(min..=max).contains(&value))
+        .chain(self.bans.out_of_range())
         .collect()
     }
 

@@ -12,12 +12,12 @@ use core_affinity::CoreId;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use tracing::warn;
 
-use super::checks::Checks;
+use super::checks::{CheckLimits, CheckPool, Checks};
 use super::clock::Clock;
 use super::command::{Command, Reconfiguration, ShardHandle};
 use super::config::Config;
 use super::config_file::Errors;
-use super::control::{Control, SOCKET_FILE};
+use super::control::{Asked, Control, SOCKET_FILE};
 use super::doors::Doors;
 use super::listeners::{Listeners, Plan};
 use super::memory::give_back;
@@ -26,7 +26,7 @@ use super::parcel::Parcel;
 use super::prepared::{Prepared, prepare};
 use super::shard::{Shard, ShardParts};
 use super::shard_store::ShardStore;
-use crate::access::{Guard, Policy, PolicyGuard};
+use crate::access::{Bans, Guard, Policy, PolicyGuard};
 use crate::base::{ListenerId, ShardId};
 use crate::broker::{OptionError, Options, ShardCore};
 use crate::mesh::{self, Alarm, Port};
@@ -155,22 +155,26 @@ impl Broker {
         let (handles, commands) = handles(&ports);
         let journals = opened.as_ref().map(|opened| journals(config, opened)).unwrap_or_default();
         let mut images = opened.as_mut().map(|opened| mem::take(&mut opened.shards)).unwrap_or_default().into_iter();
-        let store = opened.map(|opened| RunningStore::start(opened.store, &handles)).transpose()?;
-        let mut journals = journals.into_iter();
         let (config, clock) = (Arc::new(config.clone()), Clock::start());
-        let doors = Arc::new(Doors::new(config.connections_max));
+        let doors = Arc::new(config.doors(u64::from_ne_bytes(random()), names.iter().copied()));
+        let store =
+            opened.map(|opened| RunningStore::start(opened.store, &handles, doors.bans(), clock)).transpose()?;
+        let mut journals = journals.into_iter();
+        let policy = policy(prepared, &doors);
         let mut broker = Self { listeners, guards, secret, doors, shards: Vec::new(), store };
+        let checks = CheckPool::start(&check_limits(&config)).map_err(|error| StartError::Shard(error.to_string()))?;
+        let checks = Arc::new(checks);
         let (started, starts) = channel();
         let parts = ports.into_iter().zip(added).zip(handles.into_iter().zip(commands));
         for (index, ((port, listeners), (handle, commands))) in parts.enumerate() {
-            let checks = Checks::start(port.shard(), handle.clone());
+            let checks = Checks::new(Arc::clone(&checks), handle.clone());
             let parts = ShardParts {
                 config: Arc::clone(&config),
                 listeners,
                 port,
                 doors: Arc::clone(&broker.doors),
                 commands,
-                checks: checks.map_err(|error| StartError::Shard(error.to_string()))?,
+                checks,
                 clock,
                 image: images.next(),
                 started: started.clone(),
@@ -179,7 +183,7 @@ impl Broker {
             let plan =
                 journals.next().zip(store).map(|((folder, options), store)| StorePlan { folder, options, store });
             let options = Options { secret: random(), ..options.clone() };
-            let thread = spawn(parts, core_of(index, cores), options, guard(&prepared.policy), plan)?;
+            let thread = spawn(parts, core_of(index, cores), options, guard(&policy), plan)?;
             broker.shards.push(RunningShard { handle, thread });
         }
         drop(started);
@@ -220,8 +224,9 @@ impl Broker {
         let plan = self.listeners.plan(&config.listeners, &names, &prepared, self.shards.len());
         let plan = plan.map_err(|(address, error)| vec![cannot_listen(&address, &error)])?;
         tell_warnings(&prepared);
-        self.doors.set_max(config.connections_max);
-        self.reconfigure(&Arc::new(config.clone()), &prepared, &plan.transports);
+        self.doors.set_rules(&config.door_rules(names));
+        self.doors.bans().set_rules(config.ban_rules());
+        self.reconfigure(&Arc::new(config.clone()), &policy(prepared, &self.doors), &plan.transports);
         // Only now, when all shards know what holds for who comes in there.
         for (shard, added) in self.shards.iter().zip(plan.added) {
             shard.handle.tell(Command::Listen(added));
@@ -231,10 +236,10 @@ impl Broker {
     }
 
     /// Returns when every shard goes on with it.
-    fn reconfigure(&self, config: &Arc<Config>, prepared: &Prepared, transports: &[(ListenerId, Arc<Transport>)]) {
+    fn reconfigure(&self, config: &Arc<Config>, policy: &Arc<Policy>, transports: &[(ListenerId, Arc<Transport>)]) {
         let (done, hear) = channel();
         for shard in &self.shards {
-            let guard = (self.guards == Guards::Configured).then(|| policy_guard(&prepared.policy));
+            let guard = (self.guards == Guards::Configured).then(|| policy_guard(policy));
             let (config, transports, done) = (Arc::clone(config), transports.into(), done.clone());
             shard.handle.tell(Command::Configure(Box::new(Reconfiguration { config, guard, transports, done })));
         }
@@ -351,7 +356,7 @@ fn journals(config: &Config, opened: &Opened) -> Vec<(PathBuf, LogOptions)> {
 
 impl RunningStore {
     /// Its threads tell a shard what they have to say by its command channel.
-    fn start(store: Store, shards: &[ShardHandle]) -> Result<Self, StartError> {
+    fn start(store: Store, shards: &[ShardHandle], bans: &Arc<Bans>, clock: Clock) -> Result<Self, StartError> {
         let directory = store.directory().path().to_owned();
         let to = shards.to_vec();
         let tell = move |shard: ShardId, told| {
@@ -362,9 +367,13 @@ impl RunningStore {
             let _ = to[shard.index()].tell(Command::Stored(told));
         };
         let handle = store.start(tell).map_err(StartError::StoreThreads)?;
-        let control = Control::start(&directory, shards.to_vec(), handle.clone()).map_err(|error| {
+        let asked = Asked { shards: shards.to_vec(), store: handle.clone(), bans: Arc::clone(bans), clock };
+        let control = Control::start(&directory, asked).map_err(|error| {
             let socket = directory.join(SOCKET_FILE);
-            warn!("no socket for `thrum store backup` while the broker runs: {}: {error}", socket.display());
+            warn!(
+                "no socket for `thrum store backup` and `thrum bans` while the broker runs: {}: {error}",
+                socket.display()
+            );
         });
         Ok(Self { handle, control: control.ok() })
     }
@@ -393,7 +402,7 @@ fn fresh_options(config: &Config) -> Result<Options, StartError> {
     Ok(options)
 }
 
-fn random<const N: usize>() -> [u8; N] {
+pub(super) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     let mut filled = 0;
     while filled < N {
@@ -401,6 +410,23 @@ fn random<const N: usize>() -> [u8; N] {
         filled += rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()).unwrap_or(0);
     }
     bytes
+}
+
+fn check_limits(config: &Config) -> CheckLimits {
+    let access = &config.access;
+    CheckLimits {
+        hash_threads: access.hash_threads as usize,
+        hash_queue_max: access.hash_queue_max as usize,
+        wait_threads: access.hook.threads as usize,
+        // Who waits for an answer costs no more than who waits for a hash.
+        wait_queue_max: access.hash_queue_max as usize,
+    }
+}
+
+/// With what all shards, and the doors, count together.
+fn policy(prepared: Prepared, doors: &Doors) -> Arc<Policy> {
+    let (bans, seats) = (Some(Arc::clone(doors.bans())), Some(Arc::clone(doors.seats())));
+    Arc::new(Policy { bans, seats, ..prepared.policy })
 }
 
 fn policy_guard(policy: &Arc<Policy>) -> Box<dyn Guard> {

@@ -7,12 +7,13 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use super::access_config::{AccessConfig, HookConfig};
+use super::access_config::{AccessConfig, HookConfig, RefusedPublish};
+use super::bans_config::RateExcess;
 use super::listener_config::{Address, CertificateFiles, LISTENERS_MAX, ListenerConfig};
 use super::store_config::{Durability, StoreConfig};
 use crate::base::Millis;
 use crate::base::limits::SHARDS_MAX;
-use crate::broker::{OptionError, Options};
+use crate::broker::{self, OptionError, Options};
 use crate::routing::Choice;
 use crate::session::{FullPolicy, QueueBounds};
 
@@ -92,6 +93,19 @@ pub struct Limits {
     /// Empty: none is given.
     pub response_information: String,
     pub validate_payload_format: bool,
+    /// Zero: as the client likes.
+    pub slow_reader_secs: u32,
+    /// Connections a second, of all, and of one address. Zero, for each: no bound.
+    pub connect_rate: u32,
+    pub address_connect_rate: u32,
+    pub address_connections_max: u32,
+    pub user_connections_max: u32,
+    /// What a client may publish in a second, where its listener has no rate of its own.
+    pub message_rate: u32,
+    pub byte_rate: u64,
+    pub rate_excess: RateExcess,
+    /// How long input may wait before nobody new is let in.
+    pub overload_ms: u32,
 }
 
 /// How the file calls what the session layer knows nothing of files for.
@@ -161,6 +175,15 @@ impl Default for Limits {
             share_choice: options.share_choice,
             response_information: options.response_information.unwrap_or_default().into(),
             validate_payload_format: options.validate_payload_format,
+            slow_reader_secs: options.slow_reader.secs_ceil(),
+            connect_rate: 0,
+            address_connect_rate: 0,
+            address_connections_max: 0,
+            user_connections_max: 0,
+            message_rate: 0,
+            byte_rate: 0,
+            rate_excess: RateExcess::Slow,
+            overload_ms: 500,
         }
     }
 }
@@ -201,6 +224,12 @@ impl Config {
             share_choice: limits.share_choice,
             response_information: (!information.is_empty()).then(|| information.into()),
             validate_payload_format: limits.validate_payload_format,
+            refused_publish: match self.access.refused_publish {
+                RefusedPublish::Drop => broker::RefusedPublish::Drop,
+                RefusedPublish::Disconnect => broker::RefusedPublish::Disconnect,
+            },
+            slow_reader: Millis::from_secs(limits.slow_reader_secs),
+            failure_delay: Millis(self.access.bans.failure_delay_ms.into()),
             shards: defaults.shards,
             seed: defaults.seed,
             secret: defaults.secret,
@@ -412,8 +441,9 @@ fn list_entries(prefix: &str, table: Table, entries: &mut Vec<(String, Value)>) 
 
 #[cfg(test)]
 mod tests {
-    use super::super::access_config::{JwtAlgorithm, JwtConfig, RefusedPublish, Subscribe};
+    use super::super::access_config::{JwtAlgorithm, JwtConfig, Subscribe};
     use super::*;
+    use crate::server::bans_config::BansConfig;
 
     fn listener(address: &str) -> ListenerConfig {
         ListenerConfig::at(address.to_owned().try_into().unwrap())
@@ -449,6 +479,15 @@ mod tests {
             share_choice: Choice::StickyTopic,
             response_information: "reply/".into(),
             validate_payload_format: true,
+            slow_reader_secs: 35,
+            connect_rate: 36,
+            address_connect_rate: 37,
+            address_connections_max: 38,
+            user_connections_max: 39,
+            message_rate: 40,
+            byte_rate: 41,
+            rate_excess: RateExcess::Disconnect,
+            overload_ms: 42,
         };
         Config {
             shards: 18,
@@ -489,6 +528,14 @@ mod tests {
         };
         let hook =
             HookConfig { url: "https://h".into(), ca_file: "c".into(), timeout_ms: 28, cache_secs: 29, threads: 30 };
+        let bans = BansConfig {
+            failures_max: 43,
+            window_secs: 44,
+            ban_secs: 45,
+            ban_secs_max: 46,
+            users: false,
+            failure_delay_ms: 47,
+        };
         AccessConfig {
             password_file: "p".into(),
             user_file: "u".into(),
@@ -501,6 +548,7 @@ mod tests {
             watch: true,
             hash_threads: 31,
             hash_queue_max: 32,
+            bans,
             jwt,
             hook,
         }
@@ -536,6 +584,9 @@ mod tests {
             share_choice: Choice::StickyTopic,
             response_information: Some("reply/".into()),
             validate_payload_format: true,
+            refused_publish: broker::RefusedPublish::Disconnect,
+            slow_reader: Millis::from_secs(35),
+            failure_delay: Millis(47),
             ..Options::default()
         };
         assert_eq!(format!("{:?}", unusual().options()), format!("{expected:?}"));

@@ -2,6 +2,9 @@
 
 mod access_config;
 mod access_files;
+mod bans_answer;
+mod bans_command;
+mod bans_config;
 mod boot;
 mod checks;
 mod clock;
@@ -14,7 +17,10 @@ mod control;
 mod doors;
 mod drain;
 mod gather;
+mod hook;
+mod hook_cache;
 mod host;
+mod limit_rules;
 mod listener_config;
 mod listeners;
 mod listening;
@@ -23,12 +29,15 @@ mod log_writer;
 mod memory;
 mod named_file;
 mod open_store;
+mod overload;
 mod parcel;
+mod passwd_command;
 mod prepared;
 mod report;
 mod restore;
 mod rounds;
 mod run;
+mod secret_file;
 mod shard;
 mod shard_input;
 mod shard_journal;
@@ -51,6 +60,7 @@ pub use access_config::{AccessConfig, HookConfig, IdentitySource, JwtAlgorithm, 
 pub use boot::{Broker, StartError};
 pub use command_line::CommandLine;
 pub use config::{Config, ConfigError, Limits, LogConfig, LogFormat, LogLevel};
+pub use hook::{Hook, HookError, HookSettings};
 pub use host::{HostError, HostLimits, raise_descriptor_limit};
 pub use listener_config::{
     Address, Anonymous, CertificateFiles, ClientCertificates, FileMode, ListenerConfig, TlsVersion, UserNameFrom,

@@ -18,7 +18,7 @@ pub(super) struct Prepared {
     /// In the order of the configuration, as the transports.
     pub(super) addresses: Vec<ListenAddress>,
     pub(super) transports: Vec<Arc<Transport>>,
-    pub(super) policy: Arc<Policy>,
+    pub(super) policy: Policy,
     /// What can be used, and should be otherwise.
     pub(super) warnings: Vec<String>,
 }
@@ -49,7 +49,7 @@ pub(super) fn prepare(config: &Config, names: &[ListenerId], secret: [u8; 32]) -
         })
     }));
     match policy {
-        Ok(policy) if errors.is_empty() => Ok(Prepared { addresses, transports, policy: Arc::new(policy), warnings }),
+        Ok(policy) if errors.is_empty() => Ok(Prepared { addresses, transports, policy, warnings }),
         _ => Err(errors),
     }
 }

@@ -11,12 +11,14 @@ use signal_hook::iterator::Signals;
 use signal_hook::low_level;
 use tracing::{error, info, warn};
 
+use super::bans_command::run_bans;
 use super::boot::Broker;
 use super::command_line::{CommandLine, Task};
 use super::config::Config;
 use super::config_file::Errors;
 use super::host::{HostLimits, raise_descriptor_limit};
 use super::log::Log;
+use super::passwd_command::run_passwd;
 use super::prepared::check;
 use super::store_command::run_store;
 use super::watch::{Stamps, Watch};
@@ -30,6 +32,9 @@ const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What `thrum` does, as its command line says.
 pub fn run(command_line: &CommandLine) -> ExitCode {
+    if let Some(Task::Passwd(command)) = &command_line.task {
+        return run_passwd(command);
+    }
     let mut stamps = Stamps::default();
     command_line.config.iter().for_each(|path| stamps.look_at(path));
     let config = match command_line.read_config() {
@@ -41,6 +46,9 @@ pub fn run(command_line: &CommandLine) -> ExitCode {
     };
     if let Some(Task::Store { directory, command }) = &command_line.task {
         return run_store(command, directory.as_ref().unwrap_or(&config.store.directory));
+    }
+    if let Some(Task::Bans { directory, command }) = &command_line.task {
+        return run_bans(command, directory.as_ref().unwrap_or(&config.store.directory));
     }
     raise_descriptor_limit();
     let host = HostLimits::read();

@@ -16,6 +16,7 @@ use super::doors::Doors;
 use super::gather::Gather;
 use super::listening::Listening;
 use super::memory::GiveBack;
+use super::overload::{Change, Overload};
 use super::parcel::Parcel;
 use super::report::Report;
 use super::shard_store::ShardStore;
@@ -75,6 +76,9 @@ pub(super) struct Shard {
     /// When the log said last that somebody could not come in.
     pub(super) told_no_room: Option<Timestamp>,
     pub(super) connections: Connections,
+    pub(super) overload: Overload,
+    /// Connections whose turn it was to be read, since the start.
+    pub(super) served: u64,
     pub(super) lingering: Lingering,
     /// To be read, in this order.
     pub(super) ready: VecDeque<ConnId>,
@@ -134,6 +138,8 @@ impl Shard {
             accept_again: None,
             told_no_room: None,
             connections: Connections::default(),
+            overload: Overload::new(clock.now()),
+            served: 0,
             lingering: Lingering::default(),
             ready: VecDeque::new(),
             arrivals: Vec::new(),
@@ -171,7 +177,9 @@ impl Shard {
         let mut is_busy = true;
         while !self.is_finished(self.clock.now()) {
             self.wait(is_busy);
-            is_busy = self.turn(self.clock.now());
+            let now = self.clock.now();
+            self.look_at_load(now, is_busy);
+            is_busy = self.turn(now);
         }
         if let Some(store) = &mut self.store {
             store.close();
@@ -197,6 +205,20 @@ impl Shard {
         self.turn_journal(now);
         self.apply(now);
         self.is_busy()
+    }
+
+    /// Whether who waits to be read does so for too long.
+    fn look_at_load(&mut self, now: Timestamp, was_busy: bool) {
+        let max = Millis(self.config.limits.overload_ms.into());
+        let Some(change) = self.overload.look(now, was_busy, self.served, self.ready.len(), max) else { return };
+        let (shard, delay_ms) = (self.port.shard().index(), self.overload.average().0);
+        let is_overloaded = change == Change::Begins;
+        if is_overloaded {
+            tracing::warn!(shard, delay_ms, "too much to do: nobody new is let in until input waits less");
+        } else {
+            tracing::info!(shard, delay_ms, "no longer too much to do: clients are let in again");
+        }
+        self.core.handle(now, Input::Load { is_overloaded }, &mut self.effects);
     }
 
     fn is_busy(&self) -> bool {

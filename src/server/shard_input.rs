@@ -2,8 +2,10 @@
 
 use zeroize::Zeroize as _;
 
+use super::doors::Place;
 use super::parcel::Parcel;
 use super::shard::{CONNECTION_TOKEN, READ_BYTES_MAX, Shard};
+use crate::access::Entrance;
 use crate::base::{ConnId, Millis, Refusal, Timestamp};
 use crate::broker::Input;
 use crate::net::{Accepted, Connection, Received, Unread};
@@ -13,6 +15,15 @@ pub(super) const ACCEPTS_PER_TURN: usize = 128;
 
 /// How long accepting rests when there is no descriptor for another connection.
 const ACCEPT_PAUSE: Millis = Millis(100);
+
+/// How long accepting rests when connections come as fast as they may; who waits for that waits no longer than for a
+/// busy turn.
+const PACE_PAUSE: Millis = Millis(10);
+
+/// How long accepting rests while there is too much to do, and how many are accepted between: they are told that the
+/// server is busy, and more would have it busy with that.
+const OVERLOAD_PAUSE: Millis = Millis(50);
+const ACCEPTS_WHILE_OVERLOADED: usize = 16;
 
 /// How often the log says that somebody could not come in.
 const NO_ROOM_PAUSE: Millis = Millis::from_secs(10);
@@ -51,20 +62,31 @@ impl Shard {
                 self.accept(now, index);
             }
         }
+        if self.overload.is_over() {
+            self.accept_again = Some(now + OVERLOAD_PAUSE);
+        }
+    }
+
+    const fn accepts_per_turn(&self) -> usize {
+        if self.overload.is_over() { ACCEPTS_WHILE_OVERLOADED } else { ACCEPTS_PER_TURN }
     }
 
     fn accept(&mut self, now: Timestamp, index: usize) {
-        for _ in 0..ACCEPTS_PER_TURN {
+        for _ in 0..self.accepts_per_turn() {
             let listening = &self.listeners[index];
+            if self.doors.is_waiting(now, listening.id) {
+                self.accept_again = Some(now + PACE_PAUSE);
+                return;
+            }
             match listening.listener.accept() {
                 Accepted::Connection(socket, peer) => {
                     self.traffic.sockets_opened += 1;
-                    if self.doors.enter() {
-                        let connection = Connection::accepted(socket, peer, listening.id, &listening.transport);
-                        self.open(now, connection);
-                    } else {
-                        self.counters.refuse(Refusal::TooManyConnections);
-                        self.tell_no_room(now, "connections_max is reached");
+                    let connection = Connection::accepted(socket, peer, listening.id, &listening.transport);
+                    // Where a header tells it, it is looked at when it has come.
+                    let address = peer.address().filter(|_| !listening.transport.expects_proxy_header);
+                    match self.doors.enter(now, listening.id, address.map(|address| address.ip())) {
+                        Ok(place) => _ = self.open(now, connection, place),
+                        Err(refusal) => self.turn_away(now, refusal),
                     }
                 }
                 Accepted::Nothing => {
@@ -80,6 +102,13 @@ impl Shard {
         }
     }
 
+    fn turn_away(&mut self, now: Timestamp, refusal: Refusal) {
+        self.counters.refuse(refusal);
+        if refusal == Refusal::TooManyConnections {
+            self.tell_no_room(now, "connections_max is reached");
+        }
+    }
+
     fn tell_no_room(&mut self, now: Timestamp, why: &str) {
         if self.told_no_room.is_none_or(|at| now - at >= NO_ROOM_PAUSE) {
             self.told_no_room = Some(now);
@@ -89,7 +118,7 @@ impl Shard {
     }
 
     /// A connection is this shard's from here on.
-    fn open(&mut self, now: Timestamp, mut connection: Connection) -> Option<ConnId> {
+    fn open(&mut self, now: Timestamp, mut connection: Connection, place: Place) -> Option<ConnId> {
         connection.has_entered = false;
         let conn = self.connections.insert(connection);
         let watched = self
@@ -102,20 +131,38 @@ impl Shard {
             self.doors.leave(1);
             return None;
         }
+        self.connections.set_place(conn, place);
         self.core.handle(now, Input::Opened { conn }, &mut self.effects);
         self.enter(now, conn);
         Some(conn)
     }
 
-    /// Tells the core where a client comes in, as soon as its connection's layers know.
-    fn enter(&mut self, now: Timestamp, conn: ConnId) {
+    /// Tells the core where a client comes in, as soon as its connection's layers know. False: it may not come in.
+    fn enter(&mut self, now: Timestamp, conn: ConnId) -> bool {
         let Some(connection) = self.connections.get_mut(conn).filter(|connection| !connection.has_entered) else {
-            return;
+            return true;
         };
-        if let Some(entrance) = connection.entrance() {
-            connection.has_entered = true;
-            self.core.handle(now, Input::Entered { conn, entrance }, &mut self.effects);
+        let Some(entrance) = connection.entrance() else { return true };
+        connection.has_entered = true;
+        if let Err(refusal) = self.seat_proxied(now, conn, &entrance) {
+            self.counters.refuse(refusal);
+            self.lost.push(conn);
+            return false;
         }
+        self.core.handle(now, Input::Entered { conn, entrance }, &mut self.effects);
+        true
+    }
+
+    /// Whose address came in a header, takes his seat when it came; once, also where he is to move home.
+    fn seat_proxied(&mut self, now: Timestamp, conn: ConnId, entrance: &Entrance) -> Result<(), Refusal> {
+        let listening = self.listeners.iter().find(|listening| listening.id == entrance.listener);
+        let is_proxied = listening.is_some_and(|listening| listening.transport.expects_proxy_header);
+        let Some(address) = entrance.address.filter(|_| is_proxied && !self.connections.is_seated(conn)) else {
+            return Ok(());
+        };
+        let seat = self.doors.seat(now, address)?;
+        self.connections.take_seat(conn, seat);
+        Ok(())
     }
 
     /// Reads those that wait for it, each once.
@@ -128,6 +175,7 @@ impl Shard {
                 return;
             }
             let Some(conn) = self.ready.pop_front() else { return };
+            self.served += 1;
             self.serve(now, conn);
         }
     }
@@ -165,10 +213,8 @@ impl Shard {
         };
         self.traffic.bytes_received += bytes as u64;
         let all = &mut scratch[..before + bytes];
-        if !connection.has_entered {
-            self.enter(now, conn);
-        }
-        if bytes > 0 {
+        let may_speak = connection.has_entered || self.enter(now, conn);
+        if bytes > 0 && may_speak {
             let fed = self.feed(now, conn, all);
             let had_secret = fed.had_secret;
             self.keep(conn, fed, |used| all[used..].to_vec());
@@ -301,7 +347,7 @@ impl Shard {
                         self.apply(now);
                     }
                 }
-                Parcel::Connection(connection) => self.take_connection(now, *connection),
+                Parcel::Connection(moved) => self.take_connection(now, *moved),
                 Parcel::Restored => self.stage.hear_restored(from),
                 Parcel::Quiet => self.stage.hear_quiet(from),
                 Parcel::StatsAsked { round } => self.answer_stats(from, round),
@@ -315,11 +361,11 @@ impl Shard {
     }
 
     /// A connection comes home.
-    fn take_connection(&mut self, now: Timestamp, connection: Connection) {
+    fn take_connection(&mut self, now: Timestamp, (connection, place): (Connection, Place)) {
         if self.stage.is_draining() {
             return self.doors.leave(1);
         }
-        if let Some(conn) = self.open(now, connection) {
+        if let Some(conn) = self.open(now, connection, place) {
             self.arrivals.push(conn);
         }
     }

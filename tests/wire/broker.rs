@@ -40,6 +40,9 @@ pub(crate) struct Setup {
     reach: Reach,
     /// What the listener needs for it lies here.
     folder: Option<Arc<TempDir>>,
+    /// More lines of the listener, and whole tables, as the file has them.
+    listener: String,
+    tables: String,
 }
 
 #[derive(Clone, Debug)]
@@ -61,6 +64,8 @@ impl Setup {
             address: ([127, 0, 0, 1], 0).into(),
             reach: Reach::Tcp,
             folder: None,
+            listener: String::new(),
+            tables: String::new(),
         };
         for (key, value) in [("spin_us", 0), ("sys_interval_secs", 0), ("drain_secs", 5), ("connections_max", 20_000)] {
             setup = setup.option(key, value);
@@ -123,8 +128,21 @@ impl Setup {
 
     /// What clients have around MQTT.
     pub(crate) fn reach(mut self, reach: Reach) -> Self {
-        self.reach = reach;
-        self.folder = Some(Arc::new(tempfile::tempdir().expect("a folder")));
+        let folder = tempfile::tempdir().expect("a folder");
+        self.listener += &reach.listener(folder.path());
+        (self.reach, self.folder) = (reach, Some(Arc::new(folder)));
+        self
+    }
+
+    /// More lines of the listener.
+    pub(crate) fn listener(mut self, lines: &str) -> Self {
+        self.listener += lines;
+        self
+    }
+
+    /// More tables at the end of the file.
+    pub(crate) fn tables(mut self, text: &str) -> Self {
+        self.tables = text.into();
         self
     }
 
@@ -151,8 +169,7 @@ impl Setup {
         for (key, value) in &self.options {
             let _ = writeln!(text, "{key} = {value}");
         }
-        let _ = write!(text, "\n[[listeners]]\naddress = \"{address}\"\n");
-        text.extend(self.folder.as_ref().map(|folder| self.reach.listener(folder.path())));
+        let _ = write!(text, "\n[[listeners]]\naddress = \"{address}\"\n{}", self.listener);
         let _ = write!(text, "\n[log]\nformat = \"{}\"\nlevel = \"{}\"\n\n[limits]\n", self.log_format, self.log_level);
         for (key, value) in &self.limits {
             let _ = writeln!(text, "{key} = {value}");
@@ -161,6 +178,8 @@ impl Setup {
             let _ = writeln!(text, "\n[store]\ndirectory = \"{}\"", store.folder.display());
             store.options.iter().for_each(|(key, value)| _ = writeln!(text, "{key} = {value}"));
         }
+        text.push('\n');
+        text.push_str(&self.tables);
         text
     }
 
@@ -261,6 +280,11 @@ impl Broker {
     /// Another configuration for the same listener, not yet read.
     pub(crate) fn rewrite(&self, setup: &Setup) {
         fs::write(&self.config, setup.text(self.address)).expect("the file is ours");
+    }
+
+    /// Another configuration with its own listener.
+    pub(crate) fn rewrite_elsewhere(&self, setup: &Setup) {
+        fs::write(&self.config, setup.text(setup.address)).expect("the file is ours");
     }
 
     /// The configuration's file with something that is none.

@@ -1,6 +1,6 @@
 //! The broker's binary, spoken to in raw bytes over TCP: one module a behaviour, most of them with 1, 2 and 4 shards.
-//! THRUM_BINARY names another build to test; THRUM_SOAK_SECS, THRUM_IDLE_CONNECTIONS and THRUM_IDLE_SECS make two of the
-//! tests measurements.
+//! THRUM_BINARY names another build to test; THRUM_SOAK_SECS, THRUM_LOGINS_SECS, THRUM_IDLE_CONNECTIONS and
+//! THRUM_IDLE_SECS make three of the tests measurements.
 
 #![allow(clippy::unwrap_used, reason = "what cannot be unwrapped is a failure")]
 #![allow(clippy::print_stdout, reason = "figures, and what a failure needs to be understood")]
@@ -23,10 +23,12 @@ mod hostile;
 mod idle;
 mod limits;
 mod log;
+mod logins;
 mod mesh;
 mod order;
 mod qos;
 mod reload;
+mod reload_access;
 mod retained;
 mod session;
 mod shared;
