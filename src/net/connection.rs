@@ -169,10 +169,10 @@ impl Connection {
         if layers.is_over() {
             return Received::End;
         }
-        let (before, raw) = layers.room(portion.min(into.len()), work);
+        let raw = layers.room(portion, into.len(), work);
         let received = received(raw.len(), self.hung_up, rustix::io::read(&self.socket, raw));
         let Received::Bytes { bytes, is_all } = received else { return received };
-        let taken = layers.take_in(before + bytes, into, work, &mut self.peer);
+        let taken = layers.take_in(bytes, into, work, &mut self.peer);
         let is_over = layers.is_over();
         if layers.are_transparent() {
             self.layers = None;

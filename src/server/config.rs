@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -396,6 +397,12 @@ impl Config {
             },
             ..self
         }
+    }
+
+    /// Every file that is named here and read at a start or a reload.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        let listeners = self.listeners.iter().flat_map(ListenerConfig::files);
+        listeners.chain(self.access.files().map(PathBuf::from)).collect()
     }
 
     /// As the file has it.

@@ -188,6 +188,13 @@ impl ListenerConfig {
         first.into_iter().chain(self.more_certificates.iter().cloned()).collect()
     }
 
+    /// Every file that is named here, but for the socket.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        let pairs = self.certificates().into_iter().flat_map(|files| [files.certificate, files.key]);
+        let others = [self.client_ca.clone(), self.crl.clone()];
+        pairs.chain(others).filter(|path| !is_empty(path)).collect()
+    }
+
     /// What a listening socket is made with, and keeps: of the one that is there already.
     pub(super) fn with_socket_of(self, old: &Self) -> Self {
         Self {

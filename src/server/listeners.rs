@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::listener_config::{Address, ListenerConfig};
+use super::listening::Listening;
 use super::prepared::Prepared;
-use super::shard::Listening;
 use crate::base::ListenerId;
 use crate::net::{ListenAddress, Listener, Transport};
 
@@ -38,18 +38,14 @@ pub(super) struct Plan {
 }
 
 impl Listeners {
-    pub(super) fn ids(&self) -> impl Iterator<Item = ListenerId> {
-        self.running.iter().map(|running| running.id)
-    }
-
     /// Where those of TCP are reached.
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
         self.running.iter().filter_map(|running| running.bound.internet()).collect()
     }
 
-    /// Everything that can be reached, for who reads the log.
-    pub(super) fn bound(&self) -> impl Iterator<Item = (ListenerId, &ListenAddress)> {
-        self.running.iter().map(|running| (running.id, &running.bound))
+    /// Where all are.
+    pub(super) fn bound(&self) -> impl Iterator<Item = &ListenAddress> {
+        self.running.iter().map(|running| &running.bound)
     }
 
     /// Whether all could listen: what takes long begins only then.
@@ -58,62 +54,79 @@ impl Listeners {
         addresses.cloned().try_for_each(|address| Listener::probe(&address).map_err(|error| (address, error)))
     }
 
+    /// What those of a configuration will be called: as now, those that are there, and with new names the others.
+    pub(super) fn names(&self, configs: &[ListenerConfig]) -> Result<Vec<ListenerId>, String> {
+        let mut named = self.named;
+        let name = |running: Option<Running>| match running {
+            Some(running) => Ok(running.id),
+            None => {
+                let id = ListenerId(named);
+                named = named.checked_add(1).ok_or("65535 listeners came and went: start the broker anew")?;
+                Ok(id)
+            }
+        };
+        self.matching(configs).into_iter().map(name).collect::<Result<_, &str>>().map_err(str::to_owned)
+    }
+
+    /// For each of a configuration the one that is there already. Several whose port the kernel chooses are told apart by
+    /// their order.
+    fn matching(&self, configs: &[ListenerConfig]) -> Vec<Option<Running>> {
+        let mut left = self.running.clone();
+        let take = |config: &ListenerConfig| {
+            let at = left.iter().position(|running| running.address == config.address)?;
+            Some(left.remove(at))
+        };
+        configs.iter().map(take).collect()
+    }
+
     /// What has to be done that there are these. Nothing is changed, but that the new ones are bound.
     pub(super) fn plan(
         &self,
         configs: &[ListenerConfig],
+        names: &[ListenerId],
         prepared: &Prepared,
         shards: usize,
     ) -> Result<Plan, (ListenAddress, io::Error)> {
-        let mut left = self.running.clone();
+        let named = names.iter().map(|id| id.0 + 1).fold(self.named, u16::max);
         let mut plan = Plan {
-            listeners: Self { running: Vec::new(), named: self.named },
-            transports: Vec::new(),
+            listeners: Self { running: Vec::new(), named },
+            transports: names.iter().copied().zip(prepared.transports.iter().cloned()).collect(),
             added: (0..shards).map(|_| Vec::new()).collect(),
         };
-        for ((config, address), transport) in configs.iter().zip(&prepared.addresses).zip(&prepared.transports) {
-            let running = match left.iter().position(|running| running.address == config.address) {
-                Some(at) => left.remove(at),
+        let wanted = configs.iter().zip(&prepared.addresses).zip(self.matching(configs));
+        for (((config, address), running), (id, transport)) in wanted.zip(&plan.transports) {
+            let running = match running {
+                Some(running) => running,
                 None => {
-                    let failed = |error| (address.clone(), error);
-                    let id = plan.listeners.name().map_err(failed)?;
-                    let (first, others) = self.bind(address, shards).map_err(failed)?;
-                    let running = Running { id, address: config.address.clone(), bound: first.address().clone() };
-                    for (shard, listener) in std::iter::once(first).chain(others).enumerate() {
-                        let transport = Arc::clone(transport);
-                        plan.added[shard].push(Listening { listener, id, transport, has_more: false });
+                    let all = self.bind(address, shards).map_err(|error| (address.clone(), error))?;
+                    let bound = all[0].address().clone();
+                    for (listener, added) in all.into_iter().zip(&mut plan.added) {
+                        added.push(Listening { listener, id: *id, transport: Arc::clone(transport), has_more: false });
                     }
-                    running
+                    Running { id: *id, address: config.address.clone(), bound }
                 }
             };
-            plan.transports.push((running.id, Arc::clone(transport)));
             plan.listeners.running.push(running);
         }
         Ok(plan)
     }
 
     /// A listener for each shard.
-    fn bind(&self, address: &ListenAddress, shards: usize) -> io::Result<(Listener, Vec<Listener>)> {
+    fn bind(&self, address: &ListenAddress, shards: usize) -> io::Result<Vec<Listener>> {
         // Whoever has the address is told apart from those of this broker, of which one may be about to go.
         if !self.may_overlap(address) {
             Listener::probe(address)?;
         }
-        let first = Listener::bind(address)?;
-        let others = (1..shards).map(|_| first.share()).collect::<io::Result<_>>()?;
-        Ok((first, others))
+        let mut all = vec![Listener::bind(address)?];
+        for _ in 1..shards {
+            all.push(all[0].share()?);
+        }
+        Ok(all)
     }
 
     fn may_overlap(&self, address: &ListenAddress) -> bool {
         let Some(port) = address.internet().map(|address| address.port()) else { return false };
         self.addresses().iter().any(|own| own.port() == port)
-    }
-
-    /// A name that no listener ever had.
-    fn name(&mut self) -> io::Result<ListenerId> {
-        let id = ListenerId(self.named);
-        let all_used = || io::Error::other("65535 listeners came and went: the broker has to be started anew");
-        self.named = self.named.checked_add(1).ok_or_else(all_used)?;
-        Ok(id)
     }
 }
 
@@ -134,11 +147,12 @@ mod tests {
 
     fn plan(old: &Listeners, addresses: &[String]) -> Result<Plan, (ListenAddress, io::Error)> {
         let config = configs(addresses);
-        old.plan(&config.listeners, &prepare(&config, [0; 32]).unwrap(), 2)
+        let names = old.names(&config.listeners).unwrap();
+        old.plan(&config.listeners, &names, &prepare(&config, &names, [0; 32]).unwrap(), 2)
     }
 
     fn ids(listeners: &Listeners) -> Vec<u16> {
-        listeners.ids().map(|id| id.0).collect()
+        listeners.running.iter().map(|running| running.id.0).collect()
     }
 
     #[test]

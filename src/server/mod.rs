@@ -1,6 +1,7 @@
 //! L5: the process: configuration, boot, one pinned executor per shard, its loop, logs, reload, drain.
 
 mod access_config;
+mod access_files;
 mod bans_answer;
 mod bans_command;
 mod bans_config;
@@ -19,12 +20,16 @@ mod gather;
 mod host;
 mod limit_rules;
 mod listener_config;
+mod listeners;
+mod listening;
 mod log;
 mod log_writer;
 mod memory;
+mod named_file;
 mod open_store;
 mod overload;
 mod parcel;
+mod prepared;
 mod report;
 mod restore;
 mod rounds;
@@ -33,6 +38,7 @@ mod shard;
 mod shard_input;
 mod shard_journal;
 mod shard_output;
+mod shard_reload;
 mod shard_sleep;
 mod shard_stats;
 mod shard_store;
@@ -43,6 +49,8 @@ mod steps;
 mod store_command;
 mod store_config;
 mod sys;
+mod tls_files;
+mod watch;
 
 pub use access_config::{AccessConfig, HookConfig, IdentitySource, JwtAlgorithm, JwtConfig, RefusedPublish, Subscribe};
 pub use boot::{Broker, StartError};

@@ -6,25 +6,27 @@ use std::sync::Arc;
 use super::access_files;
 use super::config::Config;
 use super::config_file::Errors;
+use super::doors::Doors;
 use super::listener_config::{Address, ListenerConfig};
 use super::named_file::Reading;
 use super::tls_files::tls_rules;
 use crate::access::Policy;
+use crate::base::ListenerId;
 use crate::net::{ListenAddress, Transport, UnixAddress, WebSocketRules};
 
 #[derive(Debug)]
 pub(super) struct Prepared {
-    /// In the order of the configuration, as what is below.
+    /// In the order of the configuration, as the transports.
     pub(super) addresses: Vec<ListenAddress>,
     pub(super) transports: Vec<Arc<Transport>>,
-    /// Of no listener yet: they have names only once they listen.
-    pub(super) policy: Policy,
+    pub(super) policy: Arc<Policy>,
     /// What can be used, and should be otherwise.
     pub(super) warnings: Vec<String>,
 }
 
-/// `secret` is what made-up users are made of: the same one as long as the process lives.
-pub(super) fn prepare(config: &Config, secret: [u8; 32]) -> Result<Prepared, Errors> {
+/// `names` are what the listeners will be called; `secret` is what made-up users are made of, the same one as long as the
+/// process lives.
+pub(super) fn prepare(config: &Config, names: &[ListenerId], secret: [u8; 32]) -> Result<Prepared, Errors> {
     let mut reading = Reading::default();
     let mut errors = Errors::new();
     let (mut addresses, mut transports) = (Vec::new(), Vec::new());
@@ -35,7 +37,7 @@ pub(super) fn prepare(config: &Config, secret: [u8; 32]) -> Result<Prepared, Err
         told(listen_address(listener).map(|address| addresses.push(address)));
         told(transport(listener, &mut reading).map(|transport| transports.push(Arc::new(transport))));
     }
-    let policy = access_files::read(config, secret, &mut reading).map_err(|more| errors.extend(more));
+    let policy = access_files::read(config, names, secret, &mut reading).map_err(|more| errors.extend(more));
     let mut warnings = reading.warnings;
     warnings.extend(config.listeners.iter().enumerate().filter_map(|(index, listener)| {
         let lets_in = access_files::lets_anybody_in(config, listener);
@@ -48,9 +50,25 @@ pub(super) fn prepare(config: &Config, secret: [u8; 32]) -> Result<Prepared, Err
         })
     }));
     match policy {
-        Ok(policy) if errors.is_empty() => Ok(Prepared { addresses, transports, policy, warnings }),
+        Ok(policy) if errors.is_empty() => Ok(Prepared { addresses, transports, policy: Arc::new(policy), warnings }),
         _ => Err(errors),
     }
+}
+
+impl Prepared {
+    /// The same with those who count failures and connections, who outlive every configuration.
+    pub(super) fn watched_by(mut self, doors: &Doors) -> Self {
+        let policy = Arc::unwrap_or_clone(self.policy);
+        let (bans, seats) = (Some(Arc::clone(doors.bans())), Some(Arc::clone(doors.seats())));
+        self.policy = Arc::new(Policy { bans, seats, ..policy });
+        self
+    }
+}
+
+/// What is wrong with a configuration's files, or what should be otherwise.
+pub(super) fn check(config: &Config) -> Result<Vec<String>, Errors> {
+    let names: Vec<_> = (0..config.listeners.len() as u16).map(ListenerId).collect();
+    prepare(config, &names, [0; 32]).map(|prepared| prepared.warnings)
 }
 
 fn transport(listener: &ListenerConfig, reading: &mut Reading) -> Result<Transport, String> {
@@ -98,7 +116,9 @@ mod tests {
     use super::*;
 
     fn prepared(text: &str) -> Result<Prepared, Errors> {
-        prepare(&toml::from_str(text).unwrap(), [0; 32])
+        let config: Config = toml::from_str(text).unwrap();
+        let names: Vec<_> = (0..config.listeners.len() as u16).map(ListenerId).collect();
+        prepare(&config, &names, [0; 32])
     }
 
     #[test]

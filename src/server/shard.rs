@@ -14,6 +14,7 @@ use super::config::Config;
 use super::connections::Connections;
 use super::doors::Doors;
 use super::gather::Gather;
+use super::listening::Listening;
 use super::memory::GiveBack;
 use super::overload::{Change, Overload};
 use super::parcel::Parcel;
@@ -21,10 +22,10 @@ use super::report::Report;
 use super::shard_store::ShardStore;
 use super::stage::Stage;
 use crate::base::limits::TIMER_TICK;
-use crate::base::{ConnId, Counters, ListenerId, Millis, ShardId, Timestamp};
+use crate::base::{ConnId, Counters, Millis, ShardId, Timestamp};
 use crate::broker::{Effects, Input, ShardCore};
 use crate::mesh::Port;
-use crate::net::{Lingering, Listener, Poller, Readiness, Transport, Workspace};
+use crate::net::{Lingering, Poller, Readiness, Workspace};
 use crate::storage::ShardImage;
 
 /// What one read takes at most, and so what a connection may say in a turn, however few there are.
@@ -53,16 +54,6 @@ pub(super) struct ShardParts {
     pub(super) image: Option<ShardImage>,
     /// Hears when the shard serves.
     pub(super) started: Sender<io::Result<()>>,
-}
-
-/// A listener, as one shard has it.
-#[derive(Debug)]
-pub(super) struct Listening {
-    pub(super) listener: Listener,
-    pub(super) id: ListenerId,
-    pub(super) transport: Arc<Transport>,
-    /// There may be more to accept than one turn takes.
-    pub(super) has_more: bool,
 }
 
 /// What came and went through this shard's sockets.
@@ -134,8 +125,8 @@ impl Shard {
         let ShardParts { config, listeners, port, doors, commands, checks, clock, image, started } = parts;
         let (me, shards, poller) = (port.shard(), port.shards(), Poller::new()?);
         poller.add_source(port.alarm(), ALARM_TOKEN)?;
-        for (index, listener) in listeners.iter().enumerate() {
-            poller.add_listener(&listener.listener, LISTENER_TOKEN | index as u64)?;
+        for Listening { listener, id, .. } in &listeners {
+            poller.add_listener(listener, LISTENER_TOKEN | u64::from(id.0))?;
         }
         Ok(Self {
             config,
@@ -257,7 +248,8 @@ impl Shard {
         match readiness.token & TOKEN_KIND {
             CONNECTION_TOKEN => self.take_connection_readiness(now, ConnId(number), readiness),
             LISTENER_TOKEN => {
-                if let Some(listening) = self.listeners.get_mut(number as usize) {
+                if let Some(listening) = self.listeners.iter_mut().find(|listening| u32::from(listening.id.0) == number)
+                {
                     listening.has_more = true;
                 }
             }
@@ -324,11 +316,8 @@ impl Shard {
         while let Ok(command) = self.commands.try_recv() {
             took_any = true;
             match command {
-                Command::Configure(config) => {
-                    self.core.reconfigure(now, config.options(), &mut self.effects);
-                    self.config = config;
-                    self.report.iter_mut().for_each(|report| report.hurry(now));
-                }
+                Command::Configure(new) => self.reconfigure(now, *new),
+                Command::Listen(added) => self.listen(added),
                 Command::Verdict { check, verdict } => {
                     self.core.handle(now, Input::Verdict { check, verdict }, &mut self.effects);
                 }

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use super::checks::Checks;
 use super::clock::Clock;
-use super::command::{Command, ShardHandle};
+use super::command::{Command, Reconfiguration, ShardHandle};
 use super::config::Config;
 use super::doors::Doors;
-use super::shard::{Listening, READ_BYTES_MAX, Shard, ShardParts};
+use super::listening::Listening;
+use super::shard::{READ_BYTES_MAX, Shard, ShardParts};
 use super::shard_input::ACCEPTS_PER_TURN;
 use crate::access::Open;
 use crate::base::{ConnId, ListenerId, Millis, Refusal, ShardId};
@@ -424,7 +425,9 @@ fn who_was_too_slow_for_a_bound_goes_on_when_it_is_raised() {
     });
     assert!(sent < pings.len(), "all {sent} bytes went through");
     config.limits.output_bytes_max = 64 << 20;
-    assert!(shards.handles[0].tell(Command::Configure(Arc::new(config))), "a shard");
+    let transports = vec![(ListenerId(0), Arc::default())];
+    let new = Reconfiguration { config: Arc::new(config), guard: None, transports, done: channel().0 };
+    assert!(shards.handles[0].tell(Command::Configure(Box::new(new))), "a shard");
     let answers = shards.read(&mut client, sent / 2 * 2);
     assert_eq!(answers, [0xD0, 0].repeat(sent / 2));
 }

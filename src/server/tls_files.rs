@@ -29,7 +29,11 @@ pub(super) fn tls_rules(listener: &ListenerConfig, reading: &mut Reading) -> Res
         return Ok(None);
     }
     let provider = Arc::new(ring::default_provider());
-    let keys = listener.certificates().iter().map(|files| certified_key(files, &provider, reading)).collect::<Result<_, _>>()?;
+    let keys = listener
+        .certificates()
+        .iter()
+        .map(|files| certified_key(files, &provider, reading))
+        .collect::<Result<_, _>>()?;
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(versions(listener.tls_min))
         .map_err(|error| format!("TLS is not to be had: {error}"))?;
@@ -53,9 +57,11 @@ pub(super) fn tls_rules(listener: &ListenerConfig, reading: &mut Reading) -> Res
 }
 
 fn versions(least: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {
+    // From the highest down.
+    const VERSIONS: &[&SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
     match least {
-        TlsVersion::V1_2 => &[&version::TLS13, &version::TLS12],
-        TlsVersion::V1_3 => &[&version::TLS13],
+        TlsVersion::V1_2 => VERSIONS,
+        TlsVersion::V1_3 => &VERSIONS[..1],
     }
 }
 
@@ -122,7 +128,9 @@ fn client_verifier(
     let authorities = listener.client_ca.display();
     let mut roots = RootCertStore::empty();
     for authority in certificates(&listener.client_ca, reading)? {
-        roots.add(authority).map_err(|error| format!("{authorities} has a certificate that is no authority's: {error}"))?;
+        roots
+            .add(authority)
+            .map_err(|error| format!("{authorities} has a certificate that is no authority's: {error}"))?;
     }
     let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
     if !listener.crl.as_os_str().is_empty() {
@@ -136,7 +144,7 @@ fn client_verifier(
         builder = builder.allow_unauthenticated();
     }
     let verifier = builder.build().map_err(|error| match error {
-        VerifierBuilderError::InvalidCrl(error) => format!("{} is broken: {error}", listener.crl.display()),
+        VerifierBuilderError::InvalidCrl(error) => format!("{} has a broken list: {error:?}", listener.crl.display()),
         error => format!("{authorities} cannot be used: {error}"),
     })?;
     Ok(Some(verifier))
