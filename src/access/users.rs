@@ -145,3 +145,68 @@ impl<T: Ord + Copy> Shares<T> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FEW: NonZeroU32 = NonZeroU32::new(2).unwrap();
+    const MORE: NonZeroU32 = NonZeroU32::new(3).unwrap();
+
+    fn stored(work: Work) -> User {
+        Password::derive(work, b"engine", [3; SALT_BYTES]).into()
+    }
+
+    #[test]
+    fn a_name_is_there_once() {
+        let mut users = Users::new([1; 32]);
+        assert!(users.is_empty() && !users.has_scram());
+        assert!(users.insert("ada", stored(Work::Sha512)));
+        assert!(!users.insert("ada", stored(Work::Scram { iterations: FEW })));
+        assert_eq!(users.get("ada").unwrap().password.work(), Work::Sha512);
+        assert!(users.len() == 1 && !users.has_scram());
+    }
+
+    #[test]
+    fn users_that_do_not_exist_cost_what_those_that_do_cost_each_in_its_share() {
+        let mut users = Users::new([1; 32]);
+        users.insert("a", stored(Work::Sha512));
+        for name in ["b", "c", "d"] {
+            users.insert(name, stored(Work::Pbkdf2Sha512 { iterations: FEW }));
+        }
+        let picked = |name: &str| users.works.pick(users.digest(name).0).unwrap();
+        let cheap = (0..4_000).filter(|n| picked(&n.to_string()) == Work::Sha512).count();
+        assert!((900..1_100).contains(&cheap), "{cheap} of 4,000, not a quarter");
+        assert_eq!(picked("nobody"), picked("nobody"));
+    }
+
+    #[test]
+    fn a_made_up_credential_has_no_password_and_a_salt_that_stays() {
+        let mut users = Users::new([1; 32]);
+        assert_eq!(users.made_up("nobody"), None);
+        users.insert("a", stored(Work::Scram { iterations: FEW }));
+        users.insert("b", stored(Work::Sha512));
+        // An empty proof against keys of zeros must not be a way in.
+        let nobody = users.made_up("nobody").unwrap();
+        assert!(!nobody.verify(b"") && !nobody.verify(&[0; 32]));
+        assert_eq!(nobody.iterations, FEW);
+        // A salt that changes is a made-up one, and so is one that many users share.
+        assert_eq!(users.made_up("nobody"), Some(nobody.clone()));
+        assert_ne!(users.made_up("nemo").unwrap().salt, nobody.salt);
+        users.insert("c", stored(Work::Scram { iterations: MORE }));
+        assert_eq!(users.made_up("nobody").unwrap().salt, nobody.salt);
+        let seen = ["1", "2", "3", "4", "5", "6", "7", "8"].map(|name| users.made_up(name).unwrap().iterations);
+        assert!(seen.contains(&FEW) && seen.contains(&MORE));
+        // With another secret other salts, so that they cannot be computed from outside.
+        let mut others = Users::new([2; 32]);
+        others.insert("a", stored(Work::Scram { iterations: FEW }));
+        assert_ne!(others.made_up("nobody").unwrap().salt, nobody.salt);
+    }
+
+    #[test]
+    fn nothing_printed_of_a_table_helps_to_guess_a_password() {
+        let mut users = Users::new([1; 32]);
+        users.insert("ada", stored(Work::Sha512));
+        assert_eq!(format!("{users:?}"), "Users { users: 1, .. }");
+    }
+}

@@ -53,7 +53,7 @@ impl Effects {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct CheckId {
     pub conn: ConnId,
-    pub(super) serial: u64,
+    pub serial: u64,
 }
 
 /// For the log: never one per message.

@@ -12,7 +12,7 @@ use core_affinity::CoreId;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use tracing::warn;
 
-use super::checks::Checks;
+use super::checks::{CheckLimits, CheckPool, Checks};
 use super::clock::Clock;
 use super::command::{Command, Reconfiguration, ShardHandle};
 use super::config::Config;
@@ -161,17 +161,19 @@ impl Broker {
             opened.map(|opened| RunningStore::start(opened.store, &handles, doors.bans(), clock)).transpose()?;
         let mut journals = journals.into_iter();
         let mut broker = Self { listeners, guards, secret, doors, shards: Vec::new(), store };
+        let checks = CheckPool::start(&CheckLimits::default()).map_err(|error| StartError::Shard(error.to_string()))?;
+        let checks = Arc::new(checks);
         let (started, starts) = channel();
         let parts = ports.into_iter().zip(added).zip(handles.into_iter().zip(commands));
         for (index, ((port, listeners), (handle, commands))) in parts.enumerate() {
-            let checks = Checks::start(port.shard(), handle.clone());
+            let checks = Checks::new(Arc::clone(&checks), handle.clone());
             let parts = ShardParts {
                 config: Arc::clone(&config),
                 listeners,
                 port,
                 doors: Arc::clone(&broker.doors),
                 commands,
-                checks: checks.map_err(|error| StartError::Shard(error.to_string()))?,
+                checks,
                 clock,
                 image: images.next(),
                 started: started.clone(),

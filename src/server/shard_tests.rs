@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use super::checks::Checks;
+use super::checks::{CheckLimits, CheckPool, Checks};
 use super::clock::Clock;
 use super::command::{Command, Reconfiguration, ShardHandle};
 use super::config::Config;
@@ -60,6 +60,7 @@ impl Shards {
         let listener = Listener::bind(&any_port).expect("a port");
         let address = listener.address().internet().expect("an internet address");
         let mut listeners = vec![Listening { listener, id: ListenerId(0), transport: Arc::default(), has_more: false }];
+        let checks = Arc::new(CheckPool::start(&CheckLimits::default()).expect("threads"));
         let mut handles = Vec::new();
         let mut shards = Vec::new();
         for (index, port) in mesh::build(count, ring_slots).expect("a mesh").into_iter().enumerate() {
@@ -74,7 +75,7 @@ impl Shards {
                 port,
                 doors: Arc::clone(&doors),
                 commands: receiver,
-                checks: Checks::start(me, handle).expect("a thread"),
+                checks: Checks::new(Arc::clone(&checks), handle),
                 clock,
                 image: image(),
                 started: channel().0,

@@ -6,6 +6,8 @@
 mod net;
 #[path = "../common/scram_client.rs"]
 mod scram_client;
+#[path = "../common/users.rs"]
+mod users;
 
 mod acks;
 mod alias;
