@@ -30,10 +30,12 @@ pub enum DropReason {
     NoSharedMember,
     /// It waited in the store, which has it no more.
     StoreLost,
+    /// The rules do not let the session have it.
+    NotAuthorized,
 }
 
 impl DropReason {
-    pub const COUNT: usize = Self::StoreLost as usize + 1;
+    pub const COUNT: usize = Self::NotAuthorized as usize + 1;
 
     /// All of them, as operators read them.
     pub const NAMES: [(Self, &'static str); Self::COUNT] = [
@@ -50,6 +52,7 @@ impl DropReason {
         (Self::SessionEnded, "session_ended"),
         (Self::NoSharedMember, "no_shared_member"),
         (Self::StoreLost, "store_lost"),
+        (Self::NotAuthorized, "not_authorized"),
     ];
 
     /// Those that say that a subscriber takes less than it is sent.

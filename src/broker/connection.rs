@@ -7,7 +7,7 @@ use super::gate::Gate;
 use super::output::OutputBuffer;
 use super::throttle::Throttle;
 use super::timers::TimerId;
-use crate::access::{Entrance, Exchange, Identity};
+use crate::access::{Entrance, Exchange};
 use crate::base::{ConnId, Timestamp};
 use crate::mqtt::Version;
 use crate::session::{InboundAliases, KeepAlive, OutboundAliases, Phase};
@@ -15,7 +15,6 @@ use crate::session::{InboundAliases, KeepAlive, OutboundAliases, Phase};
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) last_received: Timestamp,
-    pub(super) identity: Identity,
     /// Of this connection, as are those outbound. [MQTT-3.3.2-7]
     pub(super) inbound_aliases: InboundAliases,
     pub(super) outbound_aliases: OutboundAliases,
@@ -45,6 +44,8 @@ pub(super) struct Connection {
     pub(super) held: bool,
     /// Input waits for output to leave.
     pub(super) is_choked: bool,
+    /// The guard was told that it is there.
+    pub(super) has_entered: bool,
     /// A refused publish or subscription was told of; the next ones are only counted.
     pub(super) told_refusal: bool,
 }
@@ -53,7 +54,6 @@ impl Connection {
     pub(super) fn new(now: Timestamp, timer: TimerId) -> Self {
         Self {
             last_received: now,
-            identity: Identity::ANONYMOUS,
             inbound_aliases: InboundAliases::default(),
             outbound_aliases: OutboundAliases::default(),
             entrance: None,
@@ -72,6 +72,7 @@ impl Connection {
             phase: Phase::AwaitConnect,
             held: false,
             is_choked: false,
+            has_entered: false,
             told_refusal: false,
         }
     }

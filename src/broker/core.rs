@@ -13,6 +13,7 @@ use super::gate::Gate;
 use super::held::Held;
 use super::homes::Homes;
 use super::input::{Consumed, Input};
+use super::judging::Judging;
 use super::mesh::{MeshMessage, ReplyTo, Token};
 use super::message::Draft;
 use super::options::{OptionError, Options};
@@ -39,6 +40,7 @@ pub struct ShardCore {
     pub(super) me: ShardId,
     pub(super) options: Options,
     pub(super) guard: Box<dyn Guard>,
+    pub(super) judging: Judging,
     pub(super) connections: Connections,
     pub(super) sessions: Sessions,
     pub(super) index: FilterIndex,
@@ -115,6 +117,7 @@ impl ShardCore {
         Ok(Self {
             me,
             guard,
+            judging: Judging::default(),
             connections: Connections::default(),
             sessions: Sessions::new(me, homes.clone()),
             index: FilterIndex::new(options.seed),
@@ -161,12 +164,6 @@ impl ShardCore {
         for conn in self.connections.ids() {
             self.make_use_of_room(now, conn, fx);
         }
-    }
-
-    /// Goes on with other rules of who may do what, which apply to who is there as well.
-    pub fn set_guard(&mut self, now: Timestamp, guard: Box<dyn Guard>, fx: &mut Effects) {
-        let _ = (now, fx);
-        self.guard = guard;
     }
 
     pub fn counters(&self) -> &Counters {
@@ -237,7 +234,7 @@ impl ShardCore {
 
     /// Whether `Input::Tick` has more to do at once.
     pub fn is_due(&self) -> bool {
-        self.timers.has_due()
+        self.timers.has_due() || self.judging.is_under_way()
     }
 
     pub fn timers_len(&self) -> usize {
@@ -246,7 +243,7 @@ impl ShardCore {
 
     /// When `Input::Tick` is due, if nothing else comes before. It may be early, never late.
     pub fn next_timeout(&self, now: Timestamp) -> Option<Millis> {
-        self.timers.next_in(now)
+        if self.judging.is_under_way() { Some(Millis(0)) } else { self.timers.next_in(now) }
     }
 
     /// Takes one input. What is to be done about it is appended to `fx`.
@@ -629,6 +626,7 @@ impl ShardCore {
     }
 
     fn on_tick(&mut self, now: Timestamp, fx: &mut Effects) {
+        self.judge_some();
         self.timers.advance(now);
         for _ in 0..TIMERS_PER_TICK {
             let Some(key) = self.timers.pop_due() else { return };

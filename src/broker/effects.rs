@@ -72,6 +72,8 @@ pub enum Event {
     Refused {
         conn: ConnId,
         client_id: Box<str>,
+        /// Whom the CONNECT named, whether he exists or not.
+        user_name: Option<Box<str>>,
         reason: ReasonCode,
     },
     /// The connection is over.

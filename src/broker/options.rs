@@ -49,6 +49,17 @@ pub struct Options {
     pub slow_reader: Millis,
     /// How long those wait for their refusal who could not prove who they are.
     pub failure_delay: Millis,
+    pub refused_publish: RefusedPublish,
+}
+
+/// What becomes of a publish that is refused, before 5.0, where no answer can say so. (MQTT 3.1.1, 3.3.5)
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum RefusedPublish {
+    /// It is dropped and counted; its publisher is answered as if all were well.
+    #[default]
+    Drop,
+    /// Its publisher is disconnected.
+    Disconnect,
 }
 
 impl Default for Options {
@@ -81,6 +92,7 @@ impl Default for Options {
             validate_payload_format: false,
             slow_reader: Millis::from_secs(60),
             failure_delay: Millis(0),
+            refused_publish: RefusedPublish::Drop,
         }
     }
 }

@@ -226,6 +226,7 @@ impl Config {
             validate_payload_format: limits.validate_payload_format,
             slow_reader: Millis::from_secs(limits.slow_reader_secs),
             failure_delay: Millis(self.access.bans.failure_delay_ms.into()),
+            refused_publish: defaults.refused_publish,
             shards: defaults.shards,
             seed: defaults.seed,
             secret: defaults.secret,
