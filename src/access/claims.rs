@@ -5,15 +5,13 @@ use serde_json::Number;
 
 use super::rules::Rules;
 use crate::base::Timestamp;
-use crate::mqtt::TopicFilter;
 
 /// The end of the year 9999. Beyond it is no date, but milliseconds where seconds are meant: a token that never ends.
 const SECS_MAX: u64 = 253_402_300_799;
 
-/// Filters of what may be published and received.
-#[derive(Deserialize, Debug)]
+/// Filters of what may be published and received; `%u` and `%c` in them are the user's name and the client identifier.
+#[derive(Deserialize, Default, Debug)]
 #[serde(deny_unknown_fields, default)]
-#[derive(Default)]
 pub struct AclClaim {
     publish: Vec<String>,
     subscribe: Vec<String>,
@@ -22,12 +20,11 @@ pub struct AclClaim {
 }
 
 impl AclClaim {
-    /// None: one of the filters is none.
+    /// None: one of the filters is none, or there are too many.
     pub fn rules(mut self) -> Option<Rules> {
         self.publish.extend(self.all.iter().cloned());
         self.subscribe.append(&mut self.all);
-        let are_filters = |texts: &[String]| texts.iter().all(|text| TopicFilter::new(text).is_ok());
-        (are_filters(&self.publish) && are_filters(&self.subscribe)).then(Rules::default)
+        Rules::of_claims(&self.publish, &self.subscribe).ok()
     }
 }
 
@@ -37,5 +34,5 @@ pub fn numeric_date(secs: &Number) -> Option<Timestamp> {
         return (secs <= SECS_MAX).then(|| Timestamp(secs * 1_000));
     }
     let secs = secs.as_f64()?;
-    (0.0..=SECS_MAX as f64).contains(&secs).then(|| Timestamp((secs * 1_000.0) as u64))
+    (0.0..=SECS_MAX as f64).contains(&secs).then_some(Timestamp((secs * 1_000.0) as u64))
 }

@@ -90,9 +90,9 @@ impl Default for Options {
             share_choice: Choice::RoundRobin,
             response_information: None,
             validate_payload_format: false,
+            refused_publish: RefusedPublish::Drop,
             slow_reader: Millis::from_secs(60),
             failure_delay: Millis(0),
-            refused_publish: RefusedPublish::Drop,
         }
     }
 }

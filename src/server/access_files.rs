@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::access_config::{AccessConfig, IdentitySource, JwtAlgorithm, JwtConfig, Subscribe};
+use super::access_config::{AccessConfig, HookConfig, IdentitySource, JwtAlgorithm, JwtConfig, Subscribe};
 use super::config::Config;
 use super::config_file::Errors;
+use super::hook::{Hook, HookSettings};
 use super::listener_config::{Anonymous, ListenerConfig, UserNameFrom};
 use super::named_file::Reading;
 use crate::access::{
@@ -34,7 +35,7 @@ pub(super) fn read(
         ..Policy::default()
     };
     for source in access.sources() {
-        let result = add_source(source, access, secret, reading, &mut policy);
+        let result = add_source(source, config, names, secret, reading, &mut policy);
         errors.extend(result.err().unwrap_or_default());
     }
     match rules(access, reading) {
@@ -69,11 +70,13 @@ fn listener_policy(config: &Config, listener: &ListenerConfig) -> ListenerPolicy
 
 fn add_source(
     source: IdentitySource,
-    access: &AccessConfig,
+    config: &Config,
+    names: &[ListenerId],
     secret: [u8; 32],
     reading: &mut Reading,
     policy: &mut Policy,
 ) -> Result<(), Errors> {
+    let access = &config.access;
     let authenticator: Arc<dyn Authenticator> = match source {
         IdentitySource::Password | IdentitySource::Users => {
             let (path, parse): (_, fn(&str, [u8; 32]) -> Result<Users, Vec<TextError>>) = match source {
@@ -86,7 +89,7 @@ fn add_source(
             users
         }
         IdentitySource::Jwt => Arc::new(jwt(&access.jwt, reading)?),
-        IdentitySource::Hook => return Err(vec!["access.hook: this broker has none".into()]),
+        IdentitySource::Hook => Arc::new(hook(config, names, reading)?),
     };
     policy.authenticators.push(authenticator);
     Ok(())
@@ -134,6 +137,22 @@ fn jwt(config: &JwtConfig, reading: &mut Reading) -> Result<Jwt, Errors> {
     Jwt::new(settings).map_err(|error| vec![format!("access.jwt: {error}")])
 }
 
+fn hook(config: &Config, names: &[ListenerId], reading: &mut Reading) -> Result<Hook, Errors> {
+    let HookConfig { url, ca_file, timeout_ms, cache_secs, threads } = &config.access.hook;
+    let has_authorities = !ca_file.as_os_str().is_empty();
+    let authorities = has_authorities.then(|| reading.bytes(ca_file)).transpose().map_err(|error| vec![error])?;
+    let listeners = names.iter().zip(&config.listeners);
+    let settings = HookSettings {
+        url: url.clone(),
+        timeout_ms: *timeout_ms,
+        cache_secs: *cache_secs,
+        threads: *threads as usize,
+        certificate_authorities: authorities.map(|pem| pem.to_vec()),
+        listeners: listeners.map(|(id, listener)| (*id, listener.address.to_string().into())).collect(),
+    };
+    Hook::new(settings).map_err(|error| vec![format!("access.hook: {error}")])
+}
+
 fn algorithm(algorithm: JwtAlgorithm) -> access::JwtAlgorithm {
     match algorithm {
         JwtAlgorithm::Hs256 => access::JwtAlgorithm::Hs256,
@@ -149,10 +168,9 @@ fn in_file(path: &Path, errors: Vec<TextError>) -> Errors {
 #[cfg(test)]
 mod tests {
     use std::fs::write;
-
-    use super::*;
     use std::num::NonZeroU32;
 
+    use super::*;
     use crate::access::{Excess, Rates};
 
     fn policy(text: &str) -> Result<Policy, Errors> {

@@ -143,8 +143,7 @@ impl Broker {
         let options = fresh_options(config)?;
         let (none, secret) = (Listeners::default(), random());
         let names = none.names(&config.listeners).map_err(|error| StartError::Files(vec![error]))?;
-        let doors = Arc::new(config.doors(u64::from_ne_bytes(random()), names.iter().copied()));
-        let prepared = prepare(config, &names, secret).map_err(StartError::Files)?.watched_by(&doors);
+        let prepared = prepare(config, &names, secret).map_err(StartError::Files)?;
         tell_warnings(&prepared);
         let failed = |(address, error)| StartError::Listen(address, error);
         Listeners::probe(&prepared).map_err(failed)?;
@@ -157,11 +156,13 @@ impl Broker {
         let journals = opened.as_ref().map(|opened| journals(config, opened)).unwrap_or_default();
         let mut images = opened.as_mut().map(|opened| mem::take(&mut opened.shards)).unwrap_or_default().into_iter();
         let (config, clock) = (Arc::new(config.clone()), Clock::start());
+        let doors = Arc::new(config.doors(u64::from_ne_bytes(random()), names.iter().copied()));
         let store =
             opened.map(|opened| RunningStore::start(opened.store, &handles, doors.bans(), clock)).transpose()?;
         let mut journals = journals.into_iter();
+        let policy = policy(prepared, &doors);
         let mut broker = Self { listeners, guards, secret, doors, shards: Vec::new(), store };
-        let checks = CheckPool::start(&CheckLimits::default()).map_err(|error| StartError::Shard(error.to_string()))?;
+        let checks = CheckPool::start(&check_limits(&config)).map_err(|error| StartError::Shard(error.to_string()))?;
         let checks = Arc::new(checks);
         let (started, starts) = channel();
         let parts = ports.into_iter().zip(added).zip(handles.into_iter().zip(commands));
@@ -182,7 +183,7 @@ impl Broker {
             let plan =
                 journals.next().zip(store).map(|((folder, options), store)| StorePlan { folder, options, store });
             let options = Options { secret: random(), ..options.clone() };
-            let thread = spawn(parts, core_of(index, cores), options, guard(&prepared.policy), plan)?;
+            let thread = spawn(parts, core_of(index, cores), options, guard(&policy), plan)?;
             broker.shards.push(RunningShard { handle, thread });
         }
         drop(started);
@@ -219,13 +220,13 @@ impl Broker {
     /// disconnected by it. All is read and checked before anything changes: an error leaves everything as it was.
     pub fn reload(&mut self, config: &Config) -> Result<(), Errors> {
         let names = self.listeners.names(&config.listeners).map_err(|error| vec![error])?;
-        let prepared = prepare(config, &names, self.secret)?.watched_by(&self.doors);
+        let prepared = prepare(config, &names, self.secret)?;
         let plan = self.listeners.plan(&config.listeners, &names, &prepared, self.shards.len());
         let plan = plan.map_err(|(address, error)| vec![cannot_listen(&address, &error)])?;
         tell_warnings(&prepared);
-        self.doors.set_rules(&config.door_rules(names.iter().copied()));
+        self.doors.set_rules(&config.door_rules(names));
         self.doors.bans().set_rules(config.ban_rules());
-        self.reconfigure(&Arc::new(config.clone()), &prepared, &plan.transports);
+        self.reconfigure(&Arc::new(config.clone()), &policy(prepared, &self.doors), &plan.transports);
         // Only now, when all shards know what holds for who comes in there.
         for (shard, added) in self.shards.iter().zip(plan.added) {
             shard.handle.tell(Command::Listen(added));
@@ -235,10 +236,10 @@ impl Broker {
     }
 
     /// Returns when every shard goes on with it.
-    fn reconfigure(&self, config: &Arc<Config>, prepared: &Prepared, transports: &[(ListenerId, Arc<Transport>)]) {
+    fn reconfigure(&self, config: &Arc<Config>, policy: &Arc<Policy>, transports: &[(ListenerId, Arc<Transport>)]) {
         let (done, hear) = channel();
         for shard in &self.shards {
-            let guard = (self.guards == Guards::Configured).then(|| policy_guard(&prepared.policy));
+            let guard = (self.guards == Guards::Configured).then(|| policy_guard(policy));
             let (config, transports, done) = (Arc::clone(config), transports.into(), done.clone());
             shard.handle.tell(Command::Configure(Box::new(Reconfiguration { config, guard, transports, done })));
         }
@@ -409,6 +410,23 @@ fn random<const N: usize>() -> [u8; N] {
         filled += rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()).unwrap_or(0);
     }
     bytes
+}
+
+fn check_limits(config: &Config) -> CheckLimits {
+    let access = &config.access;
+    CheckLimits {
+        hash_threads: access.hash_threads as usize,
+        hash_queue_max: access.hash_queue_max as usize,
+        wait_threads: access.hook.threads as usize,
+        // Who waits for an answer costs no more than who waits for a hash.
+        wait_queue_max: access.hash_queue_max as usize,
+    }
+}
+
+/// With what all shards, and the doors, count together.
+fn policy(prepared: Prepared, doors: &Doors) -> Arc<Policy> {
+    let (bans, seats) = (Some(Arc::clone(doors.bans())), Some(Arc::clone(doors.seats())));
+    Arc::new(Policy { bans, seats, ..prepared.policy })
 }
 
 fn policy_guard(policy: &Arc<Policy>) -> Box<dyn Guard> {

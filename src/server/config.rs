@@ -7,13 +7,13 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use super::access_config::{AccessConfig, HookConfig};
+use super::access_config::{AccessConfig, HookConfig, RefusedPublish};
 use super::bans_config::RateExcess;
 use super::listener_config::{Address, CertificateFiles, LISTENERS_MAX, ListenerConfig};
 use super::store_config::{Durability, StoreConfig};
 use crate::base::Millis;
 use crate::base::limits::SHARDS_MAX;
-use crate::broker::{OptionError, Options};
+use crate::broker::{self, OptionError, Options};
 use crate::routing::Choice;
 use crate::session::{FullPolicy, QueueBounds};
 
@@ -224,9 +224,12 @@ impl Config {
             share_choice: limits.share_choice,
             response_information: (!information.is_empty()).then(|| information.into()),
             validate_payload_format: limits.validate_payload_format,
+            refused_publish: match self.access.refused_publish {
+                RefusedPublish::Drop => broker::RefusedPublish::Drop,
+                RefusedPublish::Disconnect => broker::RefusedPublish::Disconnect,
+            },
             slow_reader: Millis::from_secs(limits.slow_reader_secs),
             failure_delay: Millis(self.access.bans.failure_delay_ms.into()),
-            refused_publish: defaults.refused_publish,
             shards: defaults.shards,
             seed: defaults.seed,
             secret: defaults.secret,
@@ -438,7 +441,7 @@ fn list_entries(prefix: &str, table: Table, entries: &mut Vec<(String, Value)>) 
 
 #[cfg(test)]
 mod tests {
-    use super::super::access_config::{JwtAlgorithm, JwtConfig, RefusedPublish, Subscribe};
+    use super::super::access_config::{JwtAlgorithm, JwtConfig, Subscribe};
     use super::*;
     use crate::server::bans_config::BansConfig;
 
@@ -581,6 +584,7 @@ mod tests {
             share_choice: Choice::StickyTopic,
             response_information: Some("reply/".into()),
             validate_payload_format: true,
+            refused_publish: broker::RefusedPublish::Disconnect,
             slow_reader: Millis::from_secs(35),
             failure_delay: Millis(47),
             ..Options::default()

@@ -17,6 +17,8 @@ mod control;
 mod doors;
 mod drain;
 mod gather;
+mod hook;
+mod hook_cache;
 mod host;
 mod limit_rules;
 mod listener_config;
@@ -56,6 +58,7 @@ pub use access_config::{AccessConfig, HookConfig, IdentitySource, JwtAlgorithm, 
 pub use boot::{Broker, StartError};
 pub use command_line::CommandLine;
 pub use config::{Config, ConfigError, Limits, LogConfig, LogFormat, LogLevel};
+pub use hook::{Hook, HookError, HookSettings};
 pub use host::{HostError, HostLimits, raise_descriptor_limit};
 pub use listener_config::{
     Address, Anonymous, CertificateFiles, ClientCertificates, FileMode, ListenerConfig, TlsVersion, UserNameFrom,

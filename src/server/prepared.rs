@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::access_files;
 use super::config::Config;
 use super::config_file::Errors;
-use super::doors::Doors;
 use super::listener_config::{Address, ListenerConfig};
 use super::named_file::Reading;
 use super::tls_files::tls_rules;
@@ -19,7 +18,7 @@ pub(super) struct Prepared {
     /// In the order of the configuration, as the transports.
     pub(super) addresses: Vec<ListenAddress>,
     pub(super) transports: Vec<Arc<Transport>>,
-    pub(super) policy: Arc<Policy>,
+    pub(super) policy: Policy,
     /// What can be used, and should be otherwise.
     pub(super) warnings: Vec<String>,
 }
@@ -50,18 +49,8 @@ pub(super) fn prepare(config: &Config, names: &[ListenerId], secret: [u8; 32]) -
         })
     }));
     match policy {
-        Ok(policy) if errors.is_empty() => Ok(Prepared { addresses, transports, policy: Arc::new(policy), warnings }),
+        Ok(policy) if errors.is_empty() => Ok(Prepared { addresses, transports, policy, warnings }),
         _ => Err(errors),
-    }
-}
-
-impl Prepared {
-    /// The same with those who count failures and connections, who outlive every configuration.
-    pub(super) fn watched_by(mut self, doors: &Doors) -> Self {
-        let policy = Arc::unwrap_or_clone(self.policy);
-        let (bans, seats) = (Some(Arc::clone(doors.bans())), Some(Arc::clone(doors.seats())));
-        self.policy = Arc::new(Policy { bans, seats, ..policy });
-        self
     }
 }
 

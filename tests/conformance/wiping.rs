@@ -2,12 +2,13 @@
 
 use std::num::NonZeroU32;
 
-use thrum::access::{Credential, Open, SALT_BYTES, Users, Verdict};
+use thrum::access::{Open, Verdict};
 use thrum::base::{ConnId, ShardId, Timestamp};
 use thrum::broker::{Consumed, Effects, Homes, Input, Options, ShardCore};
 use thrum::mqtt::{Auth, Packet, PropertyBuffer, PropertyId, ReasonCode, Version};
 
 use crate::client::{LastWill, Login, bytes_of};
+use crate::users::guard;
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
 const CONN: ConnId = ConnId(0);
@@ -72,8 +73,7 @@ fn who_is_in_sends_no_secrets_but_by_auth() {
 #[test]
 fn a_connect_that_waits_for_its_verdict_is_acted_on_without_its_password() {
     let few = NonZeroU32::new(2).unwrap();
-    let mut users = Users::new([7; 32]).with_iterations(few);
-    users.insert("ada", Credential::derive(b"engine", [9; SALT_BYTES], few));
+    let users = guard(&[("ada", "engine")], few, false);
     let mut core = ShardCore::new(ShardId::new(0), Options::default(), Box::new(users), NOW).unwrap();
     let mut fx = Effects::new();
     core.handle(NOW, Input::Opened { conn: CONN }, &mut fx);
