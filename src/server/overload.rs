@@ -1,6 +1,7 @@
 //! Whether a shard keeps up with those inside. What is measured is how long input waits: from a turn's first look, before
-//! which it may have come, to the end of the turn that has served it and all that stood before it. One connection in line
-//! stands for all; a look costs a comparison or two a turn, and no clock.
+//! which it may have come, to the end of the turn that has served it and all that stood before it. Where a turn serves all,
+//! that is its own length; where some are left, one connection in line stands for all. A look costs a comparison or two a
+//! turn, and no clock of its own.
 //!
 //! A shard has too much to do when the shortest wait of some time, of two at least, is longer than is permitted: one pause
 //! of the process, or one expensive message, does not make it so, a line that never gets short does. It is over that when
@@ -19,8 +20,8 @@ const AVERAGED_OVER: u64 = 8;
 pub(super) struct Overload {
     /// When it began to look, and how many will have been served when who is last in line is.
     probe: Option<(Timestamp, u64)>,
-    /// When the last turn began that had more to do; none: it has slept since.
-    busy_since: Option<Timestamp>,
+    /// When the last turn began.
+    turn: Timestamp,
     window: Window,
     is_over: bool,
     /// In sixteenths of a millisecond.
@@ -41,6 +42,15 @@ impl Window {
     }
 }
 
+/// The turn before.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Before {
+    pub(super) ended: Timestamp,
+    pub(super) was_busy: bool,
+    /// Connections whose turn it was, since the start.
+    pub(super) served: u64,
+}
+
 /// What has changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Change {
@@ -51,7 +61,7 @@ pub(super) enum Change {
 impl Overload {
     pub(super) const fn new(now: Timestamp) -> Self {
         let window = Window::new(now);
-        Self { probe: None, busy_since: None, window, is_over: false, average: 0, longest: Millis(0) }
+        Self { probe: None, turn: now, window, is_over: false, average: 0, longest: Millis(0) }
     }
 
     /// Whether nobody new is to come in.
@@ -68,27 +78,27 @@ impl Overload {
         std::mem::take(&mut self.longest)
     }
 
-    /// At the beginning of each turn: whether the one before had more to do and so nobody slept, how many connections have
+    /// At the beginning of each turn: when the one before ended, whether it left something to do, how many connections have
     /// been served so far, and how many stand in line. A bound of zero is none.
-    pub(super) fn look(
-        &mut self,
-        now: Timestamp,
-        was_busy: bool,
-        served: u64,
-        in_line: usize,
-        max: Millis,
-    ) -> Option<Change> {
-        let since = self.busy_since.replace(now).filter(|_| was_busy);
-        let mut change = None;
-        match self.probe {
-            // Nobody waited for anything.
-            _ if !was_busy => change = self.note(now, Millis(0), max),
-            Some((began, target)) if served >= target => change = self.note(now, now - began, max),
-            Some(_) => return None,
-            None => {}
+    pub(super) fn look(&mut self, now: Timestamp, before: Before, in_line: usize, max: Millis) -> Option<Change> {
+        let Before { ended, was_busy, served } = before;
+        let began = std::mem::replace(&mut self.turn, now);
+        if !was_busy {
+            self.probe = None;
+            if now - ended >= WINDOW {
+                // Long enough without anything to do.
+                self.window = Window { waits: WAITS_MIN, ..Window::new(ended) };
+                return self.note(now, Millis(0), max);
+            }
+            return self.note(now, ended - began, max);
         }
-        self.probe = Some((since.unwrap_or(now), served + in_line as u64));
-        change
+        match self.probe {
+            Some((_, target)) if served < target => None,
+            probe => {
+                self.probe = Some((began, served + in_line as u64));
+                probe.and_then(|(began, _)| self.note(now, ended - began, max))
+            }
+        }
     }
 
     fn note(&mut self, now: Timestamp, wait: Millis, max: Millis) -> Option<Change> {
@@ -133,16 +143,20 @@ mod tests {
 
         fn turns(&mut self, turns: u32, turn: Millis, served: u64, in_line: usize) {
             for _ in 0..turns {
-                self.changes.extend(self.overload.look(self.now, true, self.served, in_line, MAX));
                 self.now = self.now + turn;
                 self.served += served;
+                let before = Before { ended: self.now, was_busy: true, served: self.served };
+                self.changes.extend(self.overload.look(self.now, before, in_line, MAX));
             }
         }
 
-        fn sleep(&mut self, times: u32, each: Millis) {
+        /// Turns that serve all there is, and then a sleep.
+        fn sleep(&mut self, times: u32, turn: Millis, sleep: Millis) {
             for _ in 0..times {
-                self.changes.extend(self.overload.look(self.now, false, self.served, 0, MAX));
-                self.now = self.now + each;
+                let ended = self.now + turn;
+                self.now = ended + sleep;
+                let before = Before { ended, was_busy: false, served: self.served };
+                self.changes.extend(self.overload.look(self.now, before, 0, MAX));
             }
         }
     }
@@ -187,10 +201,20 @@ mod tests {
     fn who_sleeps_keeps_up() {
         let mut line = Line::new();
         line.turns(10, Millis(600), 1, 1);
-        line.sleep(10, Millis(100));
+        line.sleep(10, Millis(1), Millis(100));
         assert_eq!(line.changes, [Change::Begins, Change::Ends]);
         // However long: nothing came.
-        line.sleep(10, Millis(10_000));
+        line.sleep(10, Millis(1), Millis(10_000));
+        assert_eq!(line.changes, [Change::Begins, Change::Ends]);
+    }
+
+    #[test]
+    fn turns_that_serve_all_may_be_too_long_too() {
+        let mut line = Line::new();
+        line.sleep(10, Millis(600), Millis(1));
+        assert_eq!(line.changes, [Change::Begins]);
+        // Who then sleeps for a while has got over it when he wakes.
+        line.sleep(1, Millis(600), Millis(300));
         assert_eq!(line.changes, [Change::Begins, Change::Ends]);
     }
 
@@ -198,7 +222,9 @@ mod tests {
     fn without_a_bound_nothing_is_too_much() {
         let mut overload = Overload::new(Timestamp(0));
         for turn in 0..100 {
-            assert_eq!(overload.look(Timestamp(turn * 10_000), true, turn, 1, Millis(0)), None);
+            let now = Timestamp(turn * 10_000);
+            let before = Before { ended: now, was_busy: true, served: turn };
+            assert_eq!(overload.look(now, before, 1, Millis(0)), None);
         }
     }
 }

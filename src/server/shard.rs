@@ -16,7 +16,7 @@ use super::doors::Doors;
 use super::gather::Gather;
 use super::listening::Listening;
 use super::memory::GiveBack;
-use super::overload::{Change, Overload};
+use super::overload::{Before, Change, Overload};
 use super::parcel::Parcel;
 use super::report::Report;
 use super::shard_store::ShardStore;
@@ -175,10 +175,14 @@ impl Shard {
             self.tell_started();
         }
         let mut is_busy = true;
-        while !self.is_finished(self.clock.now()) {
+        loop {
+            let ended = self.clock.now();
+            if self.is_finished(ended) {
+                break;
+            }
             self.wait(is_busy);
             let now = self.clock.now();
-            self.look_at_load(now, is_busy);
+            self.look_at_load(now, Before { ended, was_busy: is_busy, served: self.served });
             is_busy = self.turn(now);
         }
         if let Some(store) = &mut self.store {
@@ -208,9 +212,9 @@ impl Shard {
     }
 
     /// Whether who waits to be read does so for too long.
-    fn look_at_load(&mut self, now: Timestamp, was_busy: bool) {
+    fn look_at_load(&mut self, now: Timestamp, before: Before) {
         let max = Millis(self.config.limits.overload_ms.into());
-        let Some(change) = self.overload.look(now, was_busy, self.served, self.ready.len(), max) else { return };
+        let Some(change) = self.overload.look(now, before, self.ready.len(), max) else { return };
         let (shard, delay_ms) = (self.port.shard().index(), self.overload.average().0);
         let is_overloaded = change == Change::Begins;
         if is_overloaded {

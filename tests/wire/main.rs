@@ -15,6 +15,7 @@ mod random;
 mod status;
 mod wrapping;
 
+mod bans;
 mod drain;
 mod fairness;
 mod first_bytes;
@@ -27,6 +28,7 @@ mod logins;
 mod mesh;
 mod order;
 mod qos;
+mod rates;
 mod reload;
 mod reload_access;
 mod retained;
