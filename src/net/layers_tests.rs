@@ -294,7 +294,7 @@ fn the_layers_lie_one_within_the_other() {
         assert_eq!(server.plain, b"abc");
         let sent = server.send([10, 40_000]);
         let got = server.talk(&mut client, part_bytes).expect("understood");
-        let head = [&[0x82, 127][..], &(sent.len() as u64).to_be_bytes()].concat();
+        let head = [&[0x82, 126][..], &(sent.len() as u16).to_be_bytes()].concat();
         assert!(got == [head, sent].concat(), "changed on the way");
         assert!(server.layers.say_farewell(&mut server.work));
         server.wire.extend(&server.work.wire);
