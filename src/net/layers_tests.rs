@@ -207,7 +207,7 @@ fn what_is_in_one_read_with_the_end_is_taken_first() {
 fn who_does_not_speak_tls_is_told_by_an_alert() {
     let world = World::new();
     for garbage in
-        [&b"\x10\x0d\0\x04MQTT\x04\x02\0\x3c\0\x01a"[..], b"GET / HTTP/1.1\r\n\r\n", &[0x16, 3, 1, 0, 4, 9, 9, 9, 9]]
+        [&b"\x10\x0d\0\x04MQTT\x04\x02\0\x3c\0\x01a"[..], b"GET / HTTP/1.1\r\n\r\n", &[0x16, 3, 1, 0, 4, 1, 0, 0, 0]]
     {
         let mut server = Server::new(world.transport(CertificateUserName::None));
         server.take(garbage);
