@@ -148,7 +148,7 @@ fn starts(folder: &Path) {
         let writer = &mut writers[homes.of_client(&client_id).index()];
         let session = writer.name(0);
         let filter = format!("device/{number:07}/commands").into();
-        let started = Record::SessionStarted { client_id, expiry_secs: u32::MAX };
+        let started = Record::SessionStarted { client_id, expiry_secs: u32::MAX, owner: None };
         writer.record(vec![started, Record::Subscribed { session, filter, options }]);
     }
     writers.into_iter().for_each(|writer| drop(writer.end()));
@@ -202,7 +202,7 @@ fn settling(folder: &Path) {
     let message = message(&TopicHasher::new(opened.seed));
     let mut writer = Writer::new(&opened, 0);
     let session = writer.name(0);
-    writer.record(vec![Record::SessionStarted { client_id: "a".into(), expiry_secs: u32::MAX }]);
+    writer.record(vec![Record::SessionStarted { client_id: "a".into(), expiry_secs: u32::MAX, owner: None }]);
     let copy = || StoredCopy { qos: QoS::AtLeastOnce, retain: false, subscription_ids: Box::new([]), share: None };
     let queue = |writer: &mut Writer| {
         let (id, item) = (writer.name(0), writer.name(1));
@@ -215,7 +215,7 @@ fn settling(folder: &Path) {
     let (said, told) = mpsc::channel();
     let mut acknowledged = Writer::new(&opened, 1);
     let here = acknowledged.name(0);
-    acknowledged.record(vec![Record::SessionStarted { client_id: "b".into(), expiry_secs: u32::MAX }]);
+    acknowledged.record(vec![Record::SessionStarted { client_id: "b".into(), expiry_secs: u32::MAX, owner: None }]);
     for _ in 0..MESSAGES {
         let (id, item) = (acknowledged.name(0), acknowledged.name(1));
         acknowledged.record(vec![

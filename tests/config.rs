@@ -181,6 +181,28 @@ fn a_bad_configuration_is_refused_with_all_that_is_wrong_by_the_check_and_by_the
 }
 
 #[test]
+fn a_check_reads_the_files_that_the_configuration_names() {
+    let users = file("users", "# nobody yet\nsomebody\n");
+    let users = users.to_str().unwrap();
+    let path = file(
+        "names-files",
+        &format!(
+            "[access]\npassword_file = '{users}'\n[[listeners]]\naddress = '127.0.0.1:0'\ncertificate = 'no.pem'\n\
+             key = 'no.key'\n"
+        ),
+    );
+    let path = path.to_str().unwrap();
+    let output = thrum(&["--check", "-c", path]);
+    let told = text(&output.stderr);
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), ""), "{told}");
+    assert!(told.contains("listeners[0], 127.0.0.1:0: cannot read no.pem: No such file"), "{told}");
+    assert!(told.contains(&format!("{users}:2: ")), "{told}");
+    let start = thrum(&["-c", path]);
+    assert_eq!(start.status.code(), Some(1));
+    assert!(text(&start.stderr).contains("ERROR cannot start: listeners[0], 127.0.0.1:0: cannot read no.pem"));
+}
+
+#[test]
 fn a_configuration_that_is_not_there_is_told_with_its_name() {
     let output = thrum(&["-c", "missing.toml"]);
     assert_eq!(output.status.code(), Some(1));
@@ -304,15 +326,15 @@ fn a_reload_says_what_changes_now_and_what_at_the_next_start() {
     let path = file("reload", "listeners = [{ address = '127.0.0.1:0' }]\n");
     let mut broker = Broker::ready(&["-c", path.to_str().unwrap()]);
 
-    let changed = "listeners = [{ address = '127.0.0.1:1' }]\ndrain_secs = 1\n";
+    let changed = "shards = 64\nlisteners = [{ address = '127.0.0.1:0' }]\ndrain_secs = 1\n";
     file("reload", &format!("{changed}log.level = 'debug'\n"));
     broker.signal(Signal::HUP);
     let lines = broker.until("configuration read again");
     let tells = |wanted: &str| lines.iter().any(|line| line.ends_with(wanted));
-    assert!(tells("WARN changes at the next start only key=\"listeners\""), "{lines:#?}");
+    assert!(tells("WARN changes at the next start only key=\"shards\""), "{lines:#?}");
     assert!(tells("INFO changed key=\"drain_secs\"") && tells("INFO changed key=\"log.level\""), "{lines:#?}");
 
-    // The same again: the listeners still wait for a start, the rest is as it was.
+    // The same again: the shards still wait for a start, the rest is as it was.
     broker.signal(Signal::HUP);
     let lines = broker.until("configuration read again");
     assert_eq!(lines.len(), 2, "{lines:#?}");

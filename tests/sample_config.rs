@@ -21,16 +21,14 @@ fn names(prefix: &str, table: &Table) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for (key, value) in table {
         let name = format!("{prefix}{key}");
-        match value {
-            Value::Table(inner) => found.extend(names(&format!("{name}."), inner)),
-            Value::Array(items) => {
-                found.extend(
-                    items
-                        .iter()
-                        .flat_map(|item| names(&format!("{name}."), item.as_table().expect("arrays are of tables"))),
-                );
-            }
-            _ => drop(found.insert(name)),
+        let tables: Vec<_> = match value {
+            Value::Table(inner) => vec![inner],
+            Value::Array(items) => items.iter().filter_map(Value::as_table).collect(),
+            _ => Vec::new(),
+        };
+        tables.iter().for_each(|inner| found.extend(names(&format!("{name}."), inner)));
+        if tables.is_empty() {
+            found.insert(name);
         }
     }
     found

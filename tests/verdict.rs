@@ -36,7 +36,7 @@ impl Guard for Slow {
 fn start(shards: usize) -> (Broker, SocketAddr, Sender<()>) {
     let (release, waiting) = channel();
     let guard = Slow(Arc::new(Mutex::new(waiting)));
-    let listeners = vec![ListenerConfig { address: (Ipv4Addr::LOCALHOST, 0).into() }];
+    let listeners = vec![ListenerConfig::on((Ipv4Addr::LOCALHOST, 0))];
     let config = Config { shards, listeners, connections_max: 100, persistence: false, ..Config::default() };
     let cores = core_affinity::get_core_ids().expect("cores");
     let broker = Broker::start(&config, &cores, || Box::new(guard.clone())).expect("a broker");

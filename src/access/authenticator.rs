@@ -45,4 +45,10 @@ pub trait Authenticator: fmt::Debug + Send + Sync {
 
     /// None: he is not known here; the next one is asked.
     fn authenticate(&self, now: Timestamp, login: &Login) -> Option<Result<Proof, Denial>>;
+
+    /// Spends on somebody unknown what a wrong password costs here; false: nothing that anybody could notice.
+    fn imitate(&self, login: &Login) -> bool {
+        let _ = login;
+        false
+    }
 }

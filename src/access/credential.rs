@@ -10,7 +10,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, Mac as _};
 use sha2::{Digest as _, Sha256};
-use subtle::{Choice, ConstantTimeEq as _};
+use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
 
 pub const SALT_BYTES: usize = 16;
 
@@ -44,11 +45,7 @@ impl Credential {
 
     /// Whether this is the password. Slow by intent, never on a shard; as slow for a wrong one as for the right one.
     pub fn verify(&self, password: &[u8]) -> bool {
-        bool::from(self.holds(password))
-    }
-
-    pub(super) fn holds(&self, password: &[u8]) -> Choice {
-        Self::derive(password, self.salt, self.iterations).stored_key.ct_eq(&self.stored_key)
+        Self::derive(password, self.salt, self.iterations).stored_key.ct_eq(&self.stored_key).into()
     }
 }
 
@@ -119,11 +116,11 @@ pub(super) fn digest(bytes: &[u8]) -> Key {
 
 /// SCRAM prepares passwords by SASLprep. A password of MQTT is any bytes: those that SASLprep has no word for stand as
 /// they are, which is what other servers do.
-fn prepared(password: &[u8]) -> Cow<'_, [u8]> {
-    match str::from_utf8(password).map(stringprep::saslprep) {
-        Ok(Ok(Cow::Owned(text))) => Cow::Owned(text.into_bytes()),
-        _ => Cow::Borrowed(password),
-    }
+fn prepared(password: &[u8]) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(match str::from_utf8(password).map(stringprep::saslprep) {
+        Ok(Ok(Cow::Owned(text))) => text.into_bytes(),
+        _ => password.to_vec(),
+    })
 }
 
 #[cfg(test)]

@@ -108,6 +108,8 @@ pub enum Denial {
     NotAuthorized,
     BadAuthenticationMethod,
     Banned,
+    /// The user has as many as he may.
+    TooManyConnections,
     ServerBusy,
     ServerUnavailable,
 }

@@ -46,6 +46,16 @@ impl<D: Directory> Scram<D> {
     }
 }
 
+impl<D> Scram<D> {
+    /// Who the client says it is, while that is to be proven.
+    pub(super) fn user(&self) -> Option<&str> {
+        match &self.state {
+            State::Challenged(challenged) => challenged.identity.user(),
+            State::First(_) | State::Over => None,
+        }
+    }
+}
+
 impl<D: Directory> Exchange for Scram<D> {
     fn next(&mut self, data: &[u8]) -> Step {
         let (state, step) = match std::mem::replace(&mut self.state, State::Over) {

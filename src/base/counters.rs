@@ -30,10 +30,12 @@ pub enum DropReason {
     NoSharedMember,
     /// It waited in the store, which has it no more.
     StoreLost,
+    /// The rules do not let the session have it.
+    NotAuthorized,
 }
 
 impl DropReason {
-    pub const COUNT: usize = Self::StoreLost as usize + 1;
+    pub const COUNT: usize = Self::NotAuthorized as usize + 1;
 
     /// All of them, as operators read them.
     pub const NAMES: [(Self, &'static str); Self::COUNT] = [
@@ -50,6 +52,7 @@ impl DropReason {
         (Self::SessionEnded, "session_ended"),
         (Self::NoSharedMember, "no_shared_member"),
         (Self::StoreLost, "store_lost"),
+        (Self::NotAuthorized, "not_authorized"),
     ];
 
     /// Those that say that a subscriber takes less than it is sent.
@@ -91,10 +94,28 @@ pub enum Refusal {
     StoreUnwritable,
     /// What lies between a socket and MQTT failed: TLS, a PROXY header, WebSocket.
     Transport,
+    /// More messages than the client may publish.
+    MessageRate,
+    /// More bytes than the client may publish.
+    ByteRate,
+    /// A client that read nothing for too long while its output was full.
+    SlowReader,
+    /// An address, or a user, that failed to come in too often.
+    Banned,
+    /// An address that came too often.
+    ConnectRate,
+    /// The connections that an address may have are all there.
+    AddressFull,
+    /// The connections that a user may have are all there.
+    UserFull,
+    /// The connections that a listener may have are all there.
+    ListenerFull,
+    /// A CONNECT that came while the shard, or who checks passwords, had too much to do.
+    Overload,
 }
 
 impl Refusal {
-    pub const COUNT: usize = Self::Transport as usize + 1;
+    pub const COUNT: usize = Self::Overload as usize + 1;
 
     /// All of them, as operators read them.
     pub const NAMES: [(Self, &'static str); Self::COUNT] = [
@@ -113,6 +134,15 @@ impl Refusal {
         (Self::ReservedTopic, "reserved_topic"),
         (Self::StoreUnwritable, "store_unwritable"),
         (Self::Transport, "transport"),
+        (Self::MessageRate, "message_rate"),
+        (Self::ByteRate, "byte_rate"),
+        (Self::SlowReader, "slow_reader"),
+        (Self::Banned, "banned"),
+        (Self::ConnectRate, "connect_rate"),
+        (Self::AddressFull, "address_full"),
+        (Self::UserFull, "user_full"),
+        (Self::ListenerFull, "listener_full"),
+        (Self::Overload, "overload"),
     ];
 }
 
@@ -136,6 +166,8 @@ pub struct Counters {
     pub takeovers: u64,
     pub keep_alive_timeouts: u64,
     pub match_cut: u64,
+    /// Times that a client was not read for a while because it published too much.
+    pub throttled: u64,
     dropped: [u64; DropReason::COUNT],
     refused: [u64; Refusal::COUNT],
 }
@@ -183,6 +215,7 @@ impl Counters {
             takeovers,
             keep_alive_timeouts,
             match_cut,
+            throttled,
             dropped,
             refused,
         } = other;
@@ -201,6 +234,7 @@ impl Counters {
         self.takeovers += takeovers;
         self.keep_alive_timeouts += keep_alive_timeouts;
         self.match_cut += match_cut;
+        self.throttled += throttled;
         self.dropped.iter_mut().zip(dropped).for_each(|(sum, count)| *sum += count);
         self.refused.iter_mut().zip(refused).for_each(|(sum, count)| *sum += count);
     }

@@ -69,6 +69,20 @@ pub const AUTH_ROUNDS_MAX: u32 = 8;
 /// Bytes of authentication data that one AUTH or CONNECT may carry to a verifier.
 pub const AUTH_DATA_BYTES_MAX: usize = 16 * 1024;
 
+/// Subscriptions that one tick judges anew after a change of rules, and slots of sessions that it looks into for them.
+pub const SUBSCRIPTIONS_JUDGED_MAX: usize = 256;
+pub const SESSIONS_LOOKED_AT_MAX: u32 = 4_096;
+/// Addresses and users that failed to come in, and as many that are banned, which are remembered at once; and the longest
+/// user name that is remembered, as an attacker chooses what is.
+pub const OFFENDERS_MAX: usize = 16_384;
+pub const BANNED_NAME_BYTES_MAX: usize = 256;
+
+/// Refusals of a shard that wait before they are told.
+pub const DELAYED_REFUSALS_MAX: usize = 4_096;
+
+/// Connections or sessions of a shard: the largest number of one that leaves two bits for what kind of thing it is.
+pub const SLOTS_MAX: u32 = (1 << 30) - 1;
+
 /// Timers that one tick acts on, so that what comes of them (wills) can be sent before the next tick goes on.
 pub const TIMERS_PER_TICK: usize = 64;
 

@@ -1,11 +1,12 @@
 //! Enhanced authentication: an exchange that the guard's verifier answers and the core drives, before CONNACK and, by
 //! the client's wish, again later.
 
-use super::connect::{Accepted, credentials, denial_reason};
+use zeroize::Zeroizing;
+
+use super::connect::{Accepted, Named, credentials, denial_reason, without_password};
 use super::connection::Authentication;
 use super::core::ShardCore;
 use super::effects::Effects;
-use super::timers::TimerKey;
 use crate::access::{Credentials, Denial, Entrance, Identity, Step, Verdict};
 use crate::base::limits::{AUTH_DATA_BYTES_MAX, AUTH_ROUNDS_MAX};
 use crate::base::{ConnId, Timestamp};
@@ -20,7 +21,6 @@ impl ShardCore {
         conn: ConnId,
         connect: &Connect<'_>,
         method: &str,
-        whole: &[u8],
         fx: &mut Effects,
     ) {
         let seed = self.entropy.next();
@@ -28,10 +28,10 @@ impl ShardCore {
         let credentials = credentials(entrance.as_deref(), connect);
         let Some(exchange) = self.guard.exchange(now, method, &credentials, seed) else {
             // [MQTT-4.12.0-1]
-            return self.refuse(now, conn, connect.client_id, ReasonCode::BadAuthenticationMethod, fx);
+            return self.refuse(now, conn, Named::by(connect), ReasonCode::BadAuthenticationMethod, fx);
         };
         self.connections[conn].authentication = Some(Box::new(Authentication {
-            connect: whole.into(),
+            connect: without_password(connect),
             method: method.into(),
             exchange: Some(exchange),
             rounds: 0,
@@ -83,11 +83,7 @@ impl ShardCore {
         authentication.exchange = self.guard.exchange(now, &authentication.method, &credentials, seed);
         authentication.rounds = 0;
         authentication.ends_at = now + self.options.connect_timeout;
-        let connection = &mut self.connections[conn];
-        connection.timer.take().into_iter().for_each(|timer| self.timers.cancel(timer));
-        let silent_until = connection.keep_alive.deadline(now).unwrap_or(Timestamp::NEVER);
-        let timer = self.timers.set(connection.authenticate_by().min(silent_until), TimerKey::Connection(conn.0));
-        self.connections[conn].timer = Some(timer);
+        self.set_connection_timer(conn);
     }
 
     /// One step of the exchange, and what it comes to.
@@ -132,17 +128,18 @@ impl ShardCore {
         let connection = &mut self.connections[conn];
         if connection.phase == Phase::Reauthenticating {
             // A session stays its user's: whoever he proves to be now, he is not another one.
-            if connection.identity != identity {
-                return self.not_authenticated(now, conn, Denial::NotAuthorized, fx);
-            }
+            let slot = connection.session.filter(|&slot| self.sessions[slot].is_of(&identity));
+            let Some(slot) = slot else { return self.not_authenticated(now, conn, Denial::NotAuthorized, fx) };
             connection.phase = connection.phase.on_accepted().expect("a re-authentication is under way");
+            self.identify(slot, identity);
+            self.set_connection_timer(conn);
             return self.send_auth(conn, ReasonCode::Success, data, fx);
         }
         let Some(mut authentication) = connection.authentication.take() else { return };
         let accepted = Accepted { method: Some(&authentication.method), data };
         self.act_on_kept(now, conn, &authentication, Verdict::Accept(identity), &accepted, fx);
         // The method stays: a re-authentication has to use it.
-        authentication.connect = Box::default();
+        authentication.connect = Zeroizing::default();
         authentication.exchange = None;
         if let Some(connection) = self.connections.get_mut(conn) {
             connection.authentication = Some(authentication);

@@ -1,14 +1,17 @@
 //! CONNECT to CONNACK: home shard, verdict, takeover, the session's start or resumption, the will.
 
+use zeroize::Zeroizing;
+
 use super::connection::Authentication;
 use super::core::{Flow, ShardCore};
 use super::effects::{CheckId, Effects, Event};
 use super::mesh::MeshMessage;
 use super::message::{Draft, Parts};
+use super::mount::Mounted;
 use super::publish::check_message;
-use super::record::Record;
+use super::record::{Owner, Record};
 use super::session::WillMessage;
-use super::timers::TimerKey;
+use super::throttle::Throttle;
 use crate::access::{Answer, Client, Credentials, Denial, Entrance, Identity, Publication, Verdict};
 use crate::base::limits::PACKET_BYTES_MAX;
 use crate::base::{ConnId, Refusal, ShardId, ShardSet, Timestamp};
@@ -25,13 +28,25 @@ pub(super) struct Accepted<'a> {
     pub(super) data: Option<&'a [u8]>,
 }
 
+/// As whom somebody comes, for the log.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Named<'a> {
+    pub(super) client_id: &'a str,
+    pub(super) user_name: Option<&'a str>,
+}
+
+impl<'a> Named<'a> {
+    pub(super) const fn by(connect: &Connect<'a>) -> Self {
+        Self { client_id: connect.client_id, user_name: connect.user_name }
+    }
+}
+
 impl ShardCore {
     pub(super) fn on_connect(
         &mut self,
         now: Timestamp,
         conn: ConnId,
         connect: &Connect<'_>,
-        whole: &[u8],
         fx: &mut Effects,
     ) -> Result<Flow, Error> {
         if let Some(home) = self.elsewhere(connect.client_id) {
@@ -45,9 +60,14 @@ impl ShardCore {
         connection.phase =
             connection.phase.on_connect(method.is_some()).map_err(|_| ProtocolViolation::UnexpectedPacket)?;
         self.take_abilities(conn, connect);
+        if self.is_overloaded {
+            self.counters.refuse(Refusal::Overload);
+            self.refuse(now, conn, Named::by(connect), ReasonCode::ServerBusy, fx);
+            return Ok(Flow::Next);
+        }
         // [MQTT-4.12.0-6]
         if let Some(method) = method {
-            self.begin_authentication(now, conn, connect, method, whole, fx);
+            self.begin_authentication(now, conn, connect, method, fx);
             return Ok(Flow::Next);
         }
         let entrance = self.connections[conn].entrance.take();
@@ -59,7 +79,7 @@ impl ShardCore {
                 self.checks_asked += 1;
                 let serial = self.checks_asked;
                 self.connections[conn].authentication = Some(Box::new(Authentication {
-                    connect: whole.into(),
+                    connect: without_password(connect),
                     method: Box::default(),
                     exchange: None,
                     rounds: 0,
@@ -144,7 +164,12 @@ impl ShardCore {
     ) {
         match verdict {
             Verdict::Accept(identity) => self.accept(now, conn, connect, identity, accepted, fx),
-            Verdict::Refuse(denial) => self.refuse(now, conn, connect.client_id, denial_reason(denial), fx),
+            Verdict::Refuse(denial) => {
+                denial_refusal(denial).into_iter().for_each(|refusal| self.counters.refuse(refusal));
+                if !self.delay_refusal(now, conn, Named::by(connect), denial) {
+                    self.refuse(now, conn, Named::by(connect), denial_reason(denial), fx);
+                }
+            }
         }
     }
 
@@ -161,24 +186,26 @@ impl ShardCore {
         &mut self,
         now: Timestamp,
         conn: ConnId,
-        client_id: &str,
+        who: Named<'_>,
         reason: ReasonCode,
         fx: &mut Effects,
     ) {
-        self.refuse_explained(now, conn, client_id, reason, None, fx);
+        self.refuse_explained(now, conn, who, reason, None, fx);
     }
 
     fn refuse_explained(
         &mut self,
         now: Timestamp,
         conn: ConnId,
-        client_id: &str,
+        who: Named<'_>,
         reason: ReasonCode,
         why: Option<&str>,
         fx: &mut Effects,
     ) {
         self.counters.refuse(Refusal::Connect);
-        fx.events.push(Event::Refused { conn, client_id: client_id.into(), reason });
+        let Named { client_id, user_name } = who;
+        let (client_id, user_name) = (client_id.into(), user_name.map(Into::into));
+        fx.events.push(Event::Refused { conn, client_id, user_name, reason });
         // [MQTT3-3.2.2-6] what 3.1.1 has no code for, is not told.
         if self.is_v5(conn) || reason.connect_return_code().is_some() {
             // [MQTT-3.2.2-6]
@@ -209,7 +236,7 @@ impl ShardCore {
         // [MQTT-3.1.4-1] [MQTT-3.1.3-8] [MQTT3-3.1.2-2] [MQTT3-3.1.3-8] [MQTT3-3.1.3-9]
         // [MQTT3-3.1.4-1]: before 5.0 a fault that has no return code is not told.
         self.connections[conn].version = version;
-        self.refuse_explained(now, conn, "", reason, Some(&error.to_string()), fx);
+        self.refuse_explained(now, conn, Named::default(), reason, Some(&error.to_string()), fx);
     }
 
     fn accept(
@@ -228,14 +255,29 @@ impl ShardCore {
         } else {
             connect.client_id
         };
-        if let Err(reason) = self.check_will(&identity, client_id, connect.will.as_ref()) {
-            return self.refuse_explained(now, conn, client_id, reason, Some("the Will was refused"), fx);
+        let who = Named { client_id, ..Named::by(connect) };
+        let mounted = connect.will.as_ref().filter(|_| !identity.mount().is_empty());
+        let mounted = mounted.map(|will| Mounted::new(identity.mount(), will.topic, &will.properties));
+        let will = match &mounted {
+            Some(mounted) => connect.will.zip(mounted.as_ref()).map(|(will, mounted)| Will {
+                topic: mounted.topic(),
+                properties: mounted.properties(&will.properties),
+                ..will
+            }),
+            None => connect.will,
+        };
+        let checked = match mounted {
+            Some(None) => Err(ReasonCode::TopicNameInvalid),
+            _ => self.check_will(&identity, client_id, will.as_ref()),
+        };
+        if let Err(reason) = checked {
+            return self.refuse_explained(now, conn, who, reason, Some("the Will was refused"), fx);
         }
         // [MQTT-3.1.3-2]
         let existing = self.sessions.find(client_id);
         if existing.is_none() && self.sessions.len() >= self.options.sessions_max {
             self.counters.refuse(Refusal::TooManySessions);
-            return self.refuse(now, conn, client_id, ReasonCode::QuotaExceeded, fx);
+            return self.refuse(now, conn, who, ReasonCode::QuotaExceeded, fx);
         }
         let expiry = self.session_expiry(connect);
         let properties = self.connack_properties(connect, client_id, expiry, accepted);
@@ -243,11 +285,17 @@ impl ShardCore {
             ConnAck { session_present: false, reason: ReasonCode::Success, properties: properties.properties() };
         if !self.can_take(conn, &Packet::ConnAck(ack)) {
             // Nothing else may be sent before it. [MQTT-3.2.0-1]
-            return self.refuse(now, conn, client_id, ReasonCode::PacketTooLarge, fx);
+            return self.refuse(now, conn, who, ReasonCode::PacketTooLarge, fx);
         }
-        let discards = connect.clean_start && existing.is_some_and(|slot| self.sessions[slot].stored.is_some());
-        let (slot, session_present) = self.start_session(now, client_id, existing, connect.clean_start, expiry, fx);
-        self.attach(now, conn, slot, identity, connect, fx);
+        if let Err(denial) = self.let_in(conn, &identity, existing) {
+            return self.refuse(now, conn, who, denial_reason(denial), fx);
+        }
+        // Nobody gets another one's session, by whatever name he comes.
+        let is_clean = connect.clean_start || existing.is_some_and(|slot| !self.sessions[slot].is_of(&identity));
+        let discards = is_clean && existing.is_some_and(|slot| self.sessions[slot].stored.is_some());
+        let (slot, session_present) = self.start_session(now, client_id, existing, is_clean, &identity, expiry, fx);
+        self.identify(slot, identity);
+        self.attach(now, conn, slot, &Connect { will, ..*connect }, fx);
         // [MQTT-3.2.2-2] [MQTT-3.2.2-3]
         ack.session_present = session_present;
         if discards {
@@ -259,7 +307,7 @@ impl ShardCore {
         fx.events.push(Event::Connected {
             conn,
             client_id: client_id.into(),
-            user: self.connections[conn].identity.user().map(Into::into),
+            user: self.sessions[slot].identity.user().map(Into::into),
             version: connect.version,
             clean_start: connect.clean_start,
             session_present,
@@ -304,13 +352,27 @@ impl ShardCore {
         SessionExpiry::from_secs(SessionExpiry::from_clean_session(connect.clean_start).secs().min(max))
     }
 
+    /// Tells the guard that there is one more connection, unless it takes the place of one of the same user.
+    fn let_in(&mut self, conn: ConnId, identity: &Identity, existing: Option<u32>) -> Result<(), Denial> {
+        let same_user = existing.filter(|&slot| self.sessions[slot].identity.user() == identity.user());
+        let taken_over = same_user.and_then(|slot| self.sessions[slot].conn);
+        match taken_over {
+            Some(old) if std::mem::take(&mut self.connections[old].has_entered) => {}
+            _ => self.guard.enter(identity)?,
+        }
+        self.connections[conn].has_entered = true;
+        Ok(())
+    }
+
     /// Ends, takes over, resumes or makes the session of a client. [MQTT-3.1.2-4] [MQTT-3.1.2-5] [MQTT-3.1.2-6]
+    #[expect(clippy::too_many_arguments, reason = "a session's name, whose it is, and how it is to be")]
     fn start_session(
         &mut self,
         now: Timestamp,
         client_id: &str,
         existing: Option<u32>,
         clean_start: bool,
+        identity: &Identity,
         expiry: SessionExpiry,
         fx: &mut Effects,
     ) -> (u32, bool) {
@@ -334,39 +396,31 @@ impl ShardCore {
         if let Some(slot) = resumed {
             // One that was to survive and is to end with its connection now is kept in the store until then.
             self.sessions[slot].expiry = expiry;
+            if !std::mem::replace(&mut self.sessions[slot].has_owner, true) {
+                self.record_of(slot, fx, |session| Record::SessionOwned { session, owner: owner(identity) });
+            }
             self.record_of(slot, fx, |session| Record::SessionResumed { session, expiry_secs });
             return (slot, true);
         }
-        let slot = self.sessions.insert(client_id, expiry);
+        let slot = self.sessions.insert(client_id, identity.clone(), expiry, self.judging.free());
         if self.options.durable && expiry != SessionExpiry::AtDisconnect {
-            let client_id = client_id.into();
-            self.sessions[slot].stored = Some(self.record(Record::SessionStarted { client_id, expiry_secs }, fx));
+            let (client_id, owner) = (client_id.into(), Some(owner(identity)));
+            let started = Record::SessionStarted { client_id, expiry_secs, owner };
+            self.sessions[slot].stored = Some(self.record(started, fx));
         }
         (slot, false)
     }
 
-    fn attach(
-        &mut self,
-        now: Timestamp,
-        conn: ConnId,
-        slot: u32,
-        identity: Identity,
-        connect: &Connect<'_>,
-        fx: &mut Effects,
-    ) {
+    fn attach(&mut self, now: Timestamp, conn: ConnId, slot: u32, connect: &Connect<'_>, fx: &mut Effects) {
         let keep_alive = self.keep_alive(connect);
         let connection = &mut self.connections[conn];
         // One CONNACK: from here there is no way back to where one is sent. [MQTT-3.2.0-2]
         connection.phase = connection.phase.on_accepted().expect("only who is being let in is accepted");
-        connection.identity = identity;
+        let rates = self.sessions[slot].identity.rates();
+        connection.throttle = rates.map(|rates| Box::new(Throttle::new(now, rates)));
         connection.session = Some(slot);
-        connection.keep_alive = keep_alive;
-        if let Some(timer) = connection.timer.take() {
-            self.timers.cancel(timer);
-        }
-        if let Some(at) = keep_alive.deadline(now) {
-            connection.timer = Some(self.timers.set(at, TimerKey::Connection(conn.0)));
-        }
+        (connection.keep_alive, connection.last_received) = (keep_alive, now);
+        self.set_connection_timer(conn);
         let session = self.sessions.attach(slot, conn);
         session.connection = session.connection.wrapping_add(1);
         // No timer runs out on a session while its client is there. [MQTT-4.1.0-1] [MQTT3-4.1.0-1]
@@ -490,6 +544,17 @@ impl ShardCore {
     }
 }
 
+fn owner(identity: &Identity) -> Owner {
+    Owner { user: identity.user().map(Into::into), mount: identity.mount().into() }
+}
+
+/// A CONNECT to be acted on later. Whoever looks at its password has been given it by then.
+pub(super) fn without_password(connect: &Connect<'_>) -> Zeroizing<Vec<u8>> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    encode(&Packet::Connect(Connect { password: None, ..*connect }), connect.version, &mut bytes);
+    bytes
+}
+
 /// What a CONNECT brings, and what is known of its connection.
 pub(super) fn credentials<'a>(entrance: Option<&'a Entrance>, connect: &Connect<'a>) -> Credentials<'a> {
     Credentials {
@@ -500,13 +565,60 @@ pub(super) fn credentials<'a>(entrance: Option<&'a Entrance>, connect: &Connect<
     }
 }
 
+/// What a denial counts as, besides a CONNECT that was not let in.
+const fn denial_refusal(denial: Denial) -> Option<Refusal> {
+    match denial {
+        Denial::Banned => Some(Refusal::Banned),
+        Denial::TooManyConnections => Some(Refusal::UserFull),
+        Denial::ServerBusy => Some(Refusal::Overload),
+        Denial::BadUserNameOrPassword
+        | Denial::NotAuthorized
+        | Denial::BadAuthenticationMethod
+        | Denial::ServerUnavailable => None,
+    }
+}
+
 pub(super) const fn denial_reason(denial: Denial) -> ReasonCode {
     match denial {
         Denial::BadUserNameOrPassword => ReasonCode::BadUserNameOrPassword,
         Denial::NotAuthorized => ReasonCode::NotAuthorized,
         Denial::BadAuthenticationMethod => ReasonCode::BadAuthenticationMethod,
         Denial::Banned => ReasonCode::Banned,
+        Denial::TooManyConnections => ReasonCode::QuotaExceeded,
         Denial::ServerBusy => ReasonCode::ServerBusy,
         Denial::ServerUnavailable => ReasonCode::ServerUnavailable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mqtt::Properties;
+
+    #[test]
+    fn what_is_kept_of_a_connect_is_all_but_its_password() {
+        for version in [Version::V3_1, Version::V3_1_1, Version::V5] {
+            let packet = |password: Option<&[u8]>| {
+                let connect = Connect {
+                    version,
+                    clean_start: true,
+                    keep_alive_secs: 7,
+                    client_id: "c",
+                    will: None,
+                    user_name: Some("ada"),
+                    password,
+                    properties: Properties::EMPTY,
+                };
+                without_password(&connect)
+            };
+            let kept = packet(Some(b"engine"));
+            assert!(!kept.windows(6).any(|bytes| bytes == b"engine"));
+            assert!(kept == packet(None));
+            let Ok(Progress::Packet(frame)) = frame(&kept, u32::MAX) else { panic!("no packet") };
+            let Ok(Packet::Connect(connect)) = decode(&frame, Version::V5, Sender::Client) else {
+                panic!("no CONNECT")
+            };
+            assert_eq!((connect.version, connect.user_name, connect.password), (version, Some("ada"), None));
+        }
     }
 }

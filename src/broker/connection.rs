@@ -1,10 +1,13 @@
 //! A connection as the core knows it: the phase it is in, what its client can take, and what is owed to its socket.
 
+use zeroize::Zeroizing;
+
 use super::effects::Effects;
 use super::gate::Gate;
 use super::output::OutputBuffer;
+use super::throttle::Throttle;
 use super::timers::TimerId;
-use crate::access::{Entrance, Exchange, Identity};
+use crate::access::{Entrance, Exchange};
 use crate::base::{ConnId, Timestamp};
 use crate::mqtt::Version;
 use crate::session::{InboundAliases, KeepAlive, OutboundAliases, Phase};
@@ -12,7 +15,6 @@ use crate::session::{InboundAliases, KeepAlive, OutboundAliases, Phase};
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) last_received: Timestamp,
-    pub(super) identity: Identity,
     /// Of this connection, as are those outbound. [MQTT-3.3.2-7]
     pub(super) inbound_aliases: InboundAliases,
     pub(super) outbound_aliases: OutboundAliases,
@@ -22,6 +24,10 @@ pub(super) struct Connection {
     pub(super) authentication: Option<Box<Authentication>>,
     pub(super) session: Option<u32>,
     pub(super) timer: Option<TimerId>,
+    /// While its output is full and none of it leaves.
+    pub(super) reader_timer: Option<TimerId>,
+    /// Where it may publish only so much.
+    pub(super) throttle: Option<Box<Throttle>>,
     /// Output that waits for the store.
     pub(super) gate: Option<Box<Gate>>,
     /// Bytes handed out that have not left yet, those behind the gate among them.
@@ -38,6 +44,8 @@ pub(super) struct Connection {
     pub(super) held: bool,
     /// Input waits for output to leave.
     pub(super) is_choked: bool,
+    /// The guard was told that it is there.
+    pub(super) has_entered: bool,
     /// A refused publish or subscription was told of; the next ones are only counted.
     pub(super) told_refusal: bool,
 }
@@ -46,13 +54,14 @@ impl Connection {
     pub(super) fn new(now: Timestamp, timer: TimerId) -> Self {
         Self {
             last_received: now,
-            identity: Identity::ANONYMOUS,
             inbound_aliases: InboundAliases::default(),
             outbound_aliases: OutboundAliases::default(),
             entrance: None,
             authentication: None,
             session: None,
             timer: Some(timer),
+            reader_timer: None,
+            throttle: None,
             gate: None,
             unsent: 0,
             packet_bytes_max: u32::MAX,
@@ -63,6 +72,7 @@ impl Connection {
             phase: Phase::AwaitConnect,
             held: false,
             is_choked: false,
+            has_entered: false,
             told_refusal: false,
         }
     }
@@ -88,8 +98,8 @@ impl Connection {
 /// An authentication under way.
 #[derive(Debug)]
 pub(super) struct Authentication {
-    /// The CONNECT that began it, to be acted on when it succeeds; empty in a re-authentication.
-    pub(super) connect: Box<[u8]>,
+    /// The CONNECT that began it, without its password, to be acted on when it succeeds; empty in a re-authentication.
+    pub(super) connect: Zeroizing<Vec<u8>>,
     pub(super) method: Box<str>,
     /// None where the guard's verdict is awaited.
     pub(super) exchange: Option<Box<dyn Exchange>>,

@@ -6,12 +6,14 @@ use ahash::RandomState;
 
 use super::after_drain::{AfterDrain, AfterDrainQueue};
 use super::connection::{Connection, Connections};
+use super::delayed::Delayed;
 use super::effects::Effects;
 use super::entropy::Entropy;
 use super::gate::Gate;
 use super::held::Held;
 use super::homes::Homes;
 use super::input::{Consumed, Input};
+use super::judging::Judging;
 use super::mesh::{MeshMessage, ReplyTo, Token};
 use super::message::Draft;
 use super::options::{OptionError, Options};
@@ -38,6 +40,7 @@ pub struct ShardCore {
     pub(super) me: ShardId,
     pub(super) options: Options,
     pub(super) guard: Box<dyn Guard>,
+    pub(super) judging: Judging,
     pub(super) connections: Connections,
     pub(super) sessions: Sessions,
     pub(super) index: FilterIndex,
@@ -58,6 +61,10 @@ pub struct ShardCore {
     pub(super) records_settled: u64,
     /// Nothing can be made durable now.
     pub(super) store_fails: bool,
+    /// Nobody new is let in.
+    pub(super) is_overloaded: bool,
+    /// Those whose refusal waits.
+    pub(super) delayed: ahash::HashMap<ConnId, Delayed>,
     /// Messages in the spool that are not on their way yet.
     pub(super) spooling: usize,
     /// Where a message of the spool is to be retained: how many of its topic are not on their way yet.
@@ -80,6 +87,8 @@ pub struct ShardCore {
     pub(super) matches: Matches,
     pub(super) ids: Vec<SubscriptionId>,
     pub(super) scratch: Vec<u8>,
+    /// Of the input that is being taken.
+    pub(super) had_secret: bool,
 }
 
 /// See [`ShardCore::fullest`].
@@ -108,6 +117,7 @@ impl ShardCore {
         Ok(Self {
             me,
             guard,
+            judging: Judging::default(),
             connections: Connections::default(),
             sessions: Sessions::new(me, homes.clone()),
             index: FilterIndex::new(options.seed),
@@ -123,6 +133,8 @@ impl ShardCore {
             records_committed: options.next_record - 1,
             records_settled: options.next_record - 1,
             store_fails: false,
+            is_overloaded: false,
+            delayed: ahash::HashMap::with_hasher(RandomState::with_seeds(options.seed, 22, 23, 24)),
             spooling: 0,
             waiting_topics: ahash::HashMap::with_hasher(RandomState::with_seeds(options.seed, 10, 11, 12)),
             long_queues: VecDeque::new(),
@@ -138,6 +150,7 @@ impl ShardCore {
             matches: Matches::new(),
             ids: Vec::new(),
             scratch: Vec::new(),
+            had_secret: false,
             options,
         })
     }
@@ -221,7 +234,7 @@ impl ShardCore {
 
     /// Whether `Input::Tick` has more to do at once.
     pub fn is_due(&self) -> bool {
-        self.timers.has_due()
+        self.timers.has_due() || self.judging.is_under_way()
     }
 
     pub fn timers_len(&self) -> usize {
@@ -230,7 +243,7 @@ impl ShardCore {
 
     /// When `Input::Tick` is due, if nothing else comes before. It may be early, never late.
     pub fn next_timeout(&self, now: Timestamp) -> Option<Millis> {
-        self.timers.next_in(now)
+        if self.judging.is_under_way() { Some(Millis(0)) } else { self.timers.next_in(now) }
     }
 
     /// Takes one input. What is to be done about it is appended to `fx`.
@@ -247,7 +260,13 @@ impl ShardCore {
 
     fn take(&mut self, now: Timestamp, input: Input<'_>, fx: &mut Effects) -> Consumed {
         match input {
-            Input::Bytes { conn, bytes } => return self.receive(now, conn, bytes, fx),
+            Input::Bytes { conn, bytes } => {
+                // Whatever comes before CONNACK, well formed or not; later only an AUTH.
+                self.had_secret = self.connections.get(conn).is_some_and(|connection| !connection.phase.is_connected());
+                let consumed = self.receive(now, conn, bytes, fx);
+                let had_secret = self.had_secret || begins_with_auth(&bytes[consumed.bytes..]);
+                return Consumed { had_secret, ..consumed };
+            }
             Input::Packet { conn, packet } => return self.receive_packet(now, conn, packet, fx),
             Input::Opened { conn } => self.open(now, conn, fx),
             Input::Entered { conn, entrance } => self.enter(conn, entrance),
@@ -260,6 +279,7 @@ impl ShardCore {
             Input::Committed { number } => self.on_committed(now, number, fx),
             Input::Settled { number } => self.on_settled(number),
             Input::Fetched { session, last, messages } => self.on_fetched(now, session, last, messages, fx),
+            Input::Load { is_overloaded } => self.is_overloaded = is_overloaded,
             Input::Store { is_writable } => self.store_fails = !is_writable,
             Input::Announce { topic, payload } => self.announce(now, topic, payload, fx),
             Input::Shutdown => self.shut_down(now, fx),
@@ -290,9 +310,11 @@ impl ShardCore {
             if connection.unsent >= self.options.output_bytes_max.saturating_mul(2) {
                 // Who takes no answers may ask no more questions.
                 connection.is_choked = true;
+                self.notice_full(now, conn);
             }
+            let connection = &mut self.connections[conn];
             if connection.held || connection.is_choked {
-                return Consumed { bytes: at, need: 0, held: true };
+                return Consumed { bytes: at, held: true, ..Consumed::default() };
             }
             let bytes_max = match connection.phase {
                 Phase::AwaitConnect => self.options.packet_bytes_max.min(CONNECT_BYTES_MAX),
@@ -302,14 +324,14 @@ impl ShardCore {
                 Ok(Progress::Packet(frame)) => {
                     connection.last_received = now;
                     self.counters.packets_received += 1;
-                    match self.on_frame(now, conn, &frame, &bytes[at..at + frame.bytes], fx) {
+                    match self.on_frame(now, conn, &frame, fx) {
                         Ok(Flow::Next) => at += frame.bytes,
-                        Ok(Flow::Hold) => return Consumed { bytes: at, need: 0, held: true },
+                        Ok(Flow::Hold) => return Consumed { bytes: at, held: true, ..Consumed::default() },
                         Ok(Flow::Moved) => return Consumed { bytes: at, ..Consumed::default() },
                         Err(error) => self.fail(now, conn, Some(&frame), error, fx),
                     }
                 }
-                Ok(Progress::Need(need)) => return Consumed { bytes: at, need, held: false },
+                Ok(Progress::Need(need)) => return Consumed { bytes: at, need, ..Consumed::default() },
                 Err(error) => self.fail(now, conn, None, error, fx),
             }
         }
@@ -320,11 +342,14 @@ impl ShardCore {
         let Some(connection) = self.connections.get_mut(conn) else { return Consumed::default() };
         connection.last_received = now;
         self.counters.packets_received += 1;
-        let mut whole = Vec::new();
-        if let Packet::Connect(connect) = packet {
-            encode(packet, connect.version, &mut whole);
+        if connection.throttle.is_some() && connection.phase.is_connected() && matches!(packet, Packet::Publish(_)) {
+            let mut bytes = Vec::new();
+            encode(packet, connection.version, &mut bytes);
+            if let Some(flow) = self.throttle(now, conn, bytes.len(), fx) {
+                return Consumed { held: flow == Flow::Hold, ..Consumed::default() };
+            }
         }
-        let held = match self.on_packet(now, conn, packet, &whole, fx) {
+        let held = match self.on_packet(now, conn, packet, fx) {
             Ok(flow) => flow == Flow::Hold,
             Err(error) => {
                 self.fail(now, conn, None, error, fx);
@@ -335,16 +360,14 @@ impl ShardCore {
     }
 
     #[inline]
-    fn on_frame(
-        &mut self,
-        now: Timestamp,
-        conn: ConnId,
-        frame: &Frame<'_>,
-        whole: &[u8],
-        fx: &mut Effects,
-    ) -> Result<Flow, Error> {
+    fn on_frame(&mut self, now: Timestamp, conn: ConnId, frame: &Frame<'_>, fx: &mut Effects) -> Result<Flow, Error> {
         let (phase, version) = (self.connections[conn].phase, self.connections[conn].version);
         if phase.is_connected() && PacketType::of(frame.first_byte) == Some(PacketType::Publish) {
+            if self.connections[conn].throttle.is_some()
+                && let Some(flow) = self.throttle(now, conn, frame.bytes, fx)
+            {
+                return Ok(flow);
+            }
             let publish = decode_publish(frame, version, Sender::Client)?;
             self.on_publish(now, conn, &publish, fx)?;
             return Ok(Flow::Next);
@@ -356,8 +379,9 @@ impl ShardCore {
         if (phase == Phase::AwaitConnect) != is_connect {
             return Err(ProtocolViolation::UnexpectedPacket.into());
         }
+        self.had_secret |= PacketType::of(frame.first_byte) == Some(PacketType::Auth);
         let packet = decode(frame, version, Sender::Client)?;
-        self.on_packet(now, conn, &packet, whole, fx)
+        self.on_packet(now, conn, &packet, fx)
     }
 
     fn on_packet(
@@ -365,7 +389,6 @@ impl ShardCore {
         now: Timestamp,
         conn: ConnId,
         packet: &Packet<'_>,
-        whole: &[u8],
         fx: &mut Effects,
     ) -> Result<Flow, Error> {
         let Some(connection) = self.connections.get(conn) else { return Ok(Flow::Next) };
@@ -379,7 +402,7 @@ impl ShardCore {
             Admission::Ignore => return Ok(Flow::Next),
         }
         match packet {
-            Packet::Connect(connect) => return self.on_connect(now, conn, connect, whole, fx),
+            Packet::Connect(connect) => return self.on_connect(now, conn, connect, fx),
             Packet::Publish(publish) => self.on_publish(now, conn, publish, fx)?,
             Packet::Ack(ack_type, ack) => self.on_ack(now, conn, *ack_type, ack, fx)?,
             Packet::Subscribe(subscribe) => self.on_subscribe(now, conn, subscribe, fx),
@@ -441,6 +464,9 @@ impl ShardCore {
         connection.unsent = before.saturating_sub(bytes as u32);
         self.counters.output_bytes_gone += u64::from(before - connection.unsent);
         if before >= room_below {
+            if bytes > 0 {
+                self.notice_reading(now, conn);
+            }
             self.make_use_of_room(now, conn, fx);
         }
     }
@@ -600,12 +626,15 @@ impl ShardCore {
     }
 
     fn on_tick(&mut self, now: Timestamp, fx: &mut Effects) {
+        self.judge_some();
         self.timers.advance(now);
         for _ in 0..TIMERS_PER_TICK {
             let Some(key) = self.timers.pop_due() else { return };
             match key {
                 TimerKey::Connection(conn) => self.on_connection_timer(now, ConnId(conn), fx),
                 TimerKey::Session(slot) => self.on_session_timer(now, slot, fx),
+                TimerKey::Throttle(conn) => self.on_throttle_timer(now, ConnId(conn), fx),
+                TimerKey::Reader(conn) => self.on_reader_timer(now, ConnId(conn), fx),
             }
         }
     }
@@ -619,6 +648,11 @@ impl ShardCore {
     pub(super) fn is_v5(&self, conn: ConnId) -> bool {
         self.connections[conn].version == Version::V5
     }
+}
+
+/// Of input that was not used up: a part of one at least.
+fn begins_with_auth(unused: &[u8]) -> bool {
+    unused.first().and_then(|&byte| PacketType::of(byte)) == Some(PacketType::Auth)
 }
 
 fn client_packet(packet: &Packet<'_>) -> Option<ClientPacket> {

@@ -1,20 +1,17 @@
 //! A message on its last yards: to one session, into its window, its queue or its socket; and the acknowledgements that
 //! come back.
 
-use super::connection::Connection;
 use super::core::ShardCore;
 use super::effects::Effects;
 use super::mesh::MeshMessage;
 use super::message::{Draft, MessageHeader};
 use super::record::{Record, StoredCopy};
 use super::session::{Ids, Outgoing, Via};
-use crate::base::limits::PAYLOAD_COPY_BYTES_MAX;
-use crate::base::{ConnId, Counters, DropReason, Millis, RecordId, SubscriptionId, Timestamp};
-use crate::mqtt::{
-    Ack, AckType, Delivery, Error, PacketId, PublishBody, PublishCopy, QoS, ReasonCode, TopicAlias, Version,
-};
+use super::write::{Write, write_publish};
+use crate::base::{ConnId, DropReason, Millis, RecordId, SubscriptionId, Timestamp};
+use crate::mqtt::{Ack, AckType, Delivery, Error, PacketId, QoS, ReasonCode};
 use crate::routing::Choice;
-use crate::session::{AliasUse, Dropped, Pushed, Resend, SendQos, remaining_secs};
+use crate::session::{Dropped, Pushed, Resend, SendQos};
 
 /// What one session's copy of a message has of its own.
 #[derive(Clone, Copy, Debug)]
@@ -41,22 +38,6 @@ impl Delivered {
     }
 }
 
-/// Why a message was not written.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum NotSent {
-    TooLarge,
-    Expired,
-}
-
-impl NotSent {
-    const fn drop_reason(self) -> DropReason {
-        match self {
-            Self::TooLarge => DropReason::TooLarge,
-            Self::Expired => DropReason::Expired,
-        }
-    }
-}
-
 impl ShardCore {
     /// Delivers to one session of this shard.
     #[inline]
@@ -68,6 +49,10 @@ impl ShardCore {
         copy: &Copy<'_>,
         fx: &mut Effects,
     ) -> Delivered {
+        if self.is_judged(slot) && !self.may_receive(slot, draft.topic()) {
+            self.counters.drop_message(DropReason::NotAuthorized);
+            return Delivered::Dropped;
+        }
         let session = &self.sessions[slot];
         // What the broker says of itself is not worth a place in a queue.
         let queue_qos_zero = self.options.queue_qos_zero && !draft.topic().is_dollar();
@@ -80,9 +65,13 @@ impl ShardCore {
         };
         let connection = &self.connections[conn];
         let has_room = connection.unsent < self.options.output_bytes_max;
+        if !has_room {
+            self.notice_full(now, conn);
+        }
+        let (connection, session) = (&self.connections[conn], &self.sessions[slot]);
         if copy.qos == QoS::AtMostOnce {
             if has_room && (session.queue.is_empty() || !queue_qos_zero) {
-                self.send_qos_zero(now, conn, draft, copy, fx);
+                self.send_qos_zero(now, slot, conn, draft, copy, fx);
                 return Delivered::Taken;
             }
             if !queue_qos_zero {
@@ -107,6 +96,7 @@ impl ShardCore {
     fn send_qos_zero(
         &mut self,
         now: Timestamp,
+        slot: u32,
         conn: ConnId,
         draft: &mut Draft<'_>,
         copy: &Copy<'_>,
@@ -116,8 +106,8 @@ impl ShardCore {
         let write = Write { delivery: Delivery::AtMostOnce, dup: false, retain: copy.retain, ids: copy.ids };
         let body = draft.body();
         let header = *draft.header();
-        let connection = &mut self.connections[conn];
-        let written = write_publish(now, connection, conn, &header, &body, &write, &mut self.counters, fx);
+        let (connection, mount) = (&mut self.connections[conn], self.sessions[slot].identity.mount());
+        let written = write_publish(now, connection, conn, mount, &header, &body, &write, &mut self.counters, fx);
         match written {
             Ok(true) => connection.output(conn, fx).attach_payload(draft.message()),
             Ok(false) => {}
@@ -132,13 +122,13 @@ impl ShardCore {
         if kind == SendQos::ExactlyOnce && self.sessions[slot].stored.is_some() {
             self.shut_gate(conn);
         }
-        let connection = &mut self.connections[conn];
+        let (connection, mount) = (&mut self.connections[conn], self.sessions[slot].identity.mount());
         let message = &outgoing.message;
         // [MQTT-3.3.1-3] whatever the flag of the PUBLISH that it came in. [MQTT-4.3.2-2] [MQTT-4.3.3-2]
         let (delivery, ids) = (delivery_of(kind, id), outgoing.ids.as_slice());
         let write = Write { delivery, dup: false, retain: outgoing.retain, ids };
         let (header, body) = (message.header(), message.body());
-        match write_publish(now, connection, conn, header, &body, &write, &mut self.counters, fx) {
+        match write_publish(now, connection, conn, mount, header, &body, &write, &mut self.counters, fx) {
             Ok(true) => connection.output(conn, fx).attach_payload(message.clone()),
             Ok(false) => {}
             // [MQTT-3.1.2-25] as if it had been sent.
@@ -257,6 +247,7 @@ impl ShardCore {
         }
         self.load_more(slot, fx);
         self.replay(now, slot, fx);
+        self.notice_full(now, conn);
     }
 
     pub(super) fn has_room(&self, conn: ConnId) -> bool {
@@ -264,6 +255,10 @@ impl ShardCore {
     }
 
     fn send_queued(&mut self, now: Timestamp, slot: u32, conn: ConnId, outgoing: Outgoing, fx: &mut Effects) {
+        // Whatever was so when it began to wait.
+        if self.is_judged(slot) && !self.may_receive(slot, outgoing.message.topic()) {
+            return self.drop_one(slot, &outgoing, DropReason::NotAuthorized, fx);
+        }
         if outgoing.qos != QoS::AtMostOnce {
             if let Some(item) = outgoing.item {
                 let packet_id = self.sessions[slot].outbound.next_id();
@@ -272,14 +267,16 @@ impl ShardCore {
             return self.send_in_window(now, slot, conn, outgoing, fx);
         }
         let copy = Copy { qos: outgoing.qos, retain: outgoing.retain, ids: outgoing.ids.as_slice(), via: None };
-        self.send_qos_zero(now, conn, &mut Draft::of(&outgoing.message), &copy, fx);
+        self.send_qos_zero(now, slot, conn, &mut Draft::of(&outgoing.message), &copy, fx);
         self.record_dequeued(slot, outgoing.item, fx);
     }
 
     /// Sends the next of what was under way when the last connection ended. [MQTT-4.4.0-1] [MQTT-4.4.0-2]
     fn resend_one(&mut self, now: Timestamp, slot: u32, conn: ConnId, fx: &mut Effects) -> bool {
         let connection = &mut self.connections[conn];
-        let (delivery, message, written) = match self.sessions[slot].outbound.next_resend(connection.window) {
+        let session = &mut self.sessions[slot];
+        let mount = session.identity.mount();
+        let (delivery, message, written) = match session.outbound.next_resend(connection.window) {
             None => return false,
             Some(Resend::PubRel { id }) => {
                 self.send_ack(conn, AckType::PubRel, id, ReasonCode::Success, fx);
@@ -293,7 +290,7 @@ impl ShardCore {
                 // Sending was begun, and has to be finished whatever time has passed. [MQTT-4.3.3-7]
                 let header = MessageHeader { expires: header.expires.max(now + Millis(1)), ..*header };
                 let counters = &mut self.counters;
-                let written = write_publish(now, connection, conn, &header, &body, &write, counters, fx);
+                let written = write_publish(now, connection, conn, mount, &header, &body, &write, counters, fx);
                 (delivery, message.message.clone(), written)
             }
         };
@@ -435,78 +432,3 @@ const fn delivery_of(kind: SendQos, id: PacketId) -> Delivery {
         SendQos::ExactlyOnce => Delivery::ExactlyOnce(id),
     }
 }
-
-/// How one PUBLISH is written.
-#[derive(Clone, Copy, Debug)]
-struct Write<'a> {
-    delivery: Delivery,
-    dup: bool,
-    retain: bool,
-    ids: &'a [SubscriptionId],
-}
-
-impl<'a> Write<'a> {
-    fn copy(&self, now: Timestamp, version: Version, header: &MessageHeader) -> Result<PublishCopy<'a>, NotSent> {
-        // [MQTT-3.3.2-5] [MQTT-3.3.2-6]
-        let expiry_secs = match header.expires {
-            Timestamp::NEVER => None,
-            expires => Some(remaining_secs(expires, now).ok_or(NotSent::Expired)?),
-        };
-        Ok(PublishCopy {
-            version,
-            dup: self.dup,
-            delivery: self.delivery,
-            retain: self.retain,
-            expiry_secs,
-            alias: TopicAlias::None,
-            subscription_ids: if version == Version::V5 { self.ids } else { &[] },
-        })
-    }
-}
-
-/// Appends a PUBLISH to a connection's output. `Ok(true)`: its payload goes by reference, and is still to be attached.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "a free function, so that a message borrowed from its session can be sent"
-)]
-#[inline]
-fn write_publish(
-    now: Timestamp,
-    connection: &mut Connection,
-    conn: ConnId,
-    header: &MessageHeader,
-    body: &PublishBody<'_>,
-    write: &Write<'_>,
-    counters: &mut Counters,
-    fx: &mut Effects,
-) -> Result<bool, NotSent> {
-    let mut copy = write.copy(now, connection.version, header)?;
-    let mut bytes = body.copy_len(&copy);
-    // [MQTT-3.1.2-24] [MQTT-3.1.2-25]
-    if bytes > connection.packet_bytes_max as usize {
-        return Err(NotSent::TooLarge);
-    }
-    if connection.alias_max != 0 && bytes + ALIAS_BYTES_MAX <= connection.packet_bytes_max as usize {
-        copy.alias = match connection.outbound_aliases.assign(body.topic(), connection.alias_max) {
-            AliasUse::New(alias) => TopicAlias::Set(alias),
-            AliasUse::Known(alias) => TopicAlias::Use(alias),
-            AliasUse::None => TopicAlias::None,
-        };
-        bytes = body.copy_len(&copy);
-    }
-    let payload = body.payload().len();
-    let apart = payload > PAYLOAD_COPY_BYTES_MAX;
-    body.put_copy(&copy, apart, &mut connection.output(conn, fx).bytes);
-    if let (Some(gate), Delivery::AtMostOnce) = (&mut connection.gate, write.delivery) {
-        gate.count_qos_zero();
-    }
-    connection.unsent += bytes as u32;
-    counters.output_bytes += bytes as u64;
-    counters.packets_sent += 1;
-    counters.publishes_sent += 1;
-    counters.publish_bytes_sent += payload as u64;
-    Ok(apart)
-}
-
-/// What a Topic Alias can add to a packet: the property, and a longer property and remaining length.
-const ALIAS_BYTES_MAX: usize = 5;

@@ -2,10 +2,11 @@
 
 use super::core::ShardCore;
 use super::effects::{DisconnectCause, Effects, Event};
-use super::message::Draft;
+use super::message::{Draft, Message, MessageHeader};
 use super::record::Record;
-use super::session::{Membership, Outgoing, WillMessage};
+use super::session::{Membership, Outgoing, Session, WillMessage};
 use super::timers::TimerKey;
+use crate::access::{Client, Publication};
 use crate::base::{ConnId, DropReason, Millis, Refusal, Timestamp};
 use crate::mqtt::{Disconnect, Error, Frame, Packet, PropertyId, ProtocolViolation, QoS, ReasonCode};
 use crate::routing::Subscriber;
@@ -70,7 +71,7 @@ impl ShardCore {
     }
 
     /// The same, in words too.
-    fn close_explained(
+    pub(super) fn close_explained(
         &mut self,
         now: Timestamp,
         conn: ConnId,
@@ -115,11 +116,17 @@ impl ShardCore {
     fn detach(&mut self, now: Timestamp, conn: ConnId, fx: &mut Effects) {
         self.forget_gated(conn);
         let connection = &mut self.connections[conn];
-        if let Some(timer) = connection.timer.take() {
+        self.delayed.remove(&conn);
+        let throttle_timer = connection.throttle.as_mut().and_then(|throttle| throttle.take_timer());
+        for timer in [connection.timer.take(), connection.reader_timer.take(), throttle_timer].into_iter().flatten() {
             self.timers.cancel(timer);
         }
         let Some(slot) = connection.session.take() else { return };
+        let has_entered = std::mem::take(&mut connection.has_entered);
         let session = self.sessions.detach(slot);
+        if has_entered {
+            self.guard.leave(&session.identity);
+        }
         // What is in flight stays this session's, also where a shared group chose it. [MQTT-4.8.2-4]
         session.outbound.connection_lost();
         session.inbound.connection_lost();
@@ -173,6 +180,10 @@ impl ShardCore {
     pub(super) fn on_connection_timer(&mut self, now: Timestamp, conn: ConnId, fx: &mut Effects) {
         let connection = &mut self.connections[conn];
         connection.timer = None;
+        if self.refuse_delayed(now, conn, fx) {
+            return;
+        }
+        let connection = &mut self.connections[conn];
         if !connection.phase.is_connected() {
             self.counters.refuse(Refusal::ConnectTimeout);
             return self.close_connection(now, conn, ReasonCode::KeepAliveTimeout, fx);
@@ -182,19 +193,45 @@ impl ShardCore {
             self.counters.refuse(Refusal::ConnectTimeout);
             return self.close_connection(now, conn, ReasonCode::NotAuthorized, fx);
         }
+        if self.expires_at(conn) <= now {
+            // As any end that the client did not ask for: its will is published.
+            return self.close_explained(now, conn, ReasonCode::NotAuthorized, Some("the token has expired"), fx);
+        }
+        let connection = &mut self.connections[conn];
+        if connection.throttle.as_ref().is_some_and(|throttle| throttle.is_waiting()) {
+            // It may have said something, and nobody reads it.
+            connection.last_received = now;
+        }
         let deadline = connection.keep_alive.deadline(connection.last_received).unwrap_or(Timestamp::NEVER);
         if deadline > now {
-            let due = deadline.min(authenticated_by);
-            if due != Timestamp::NEVER {
-                connection.timer = Some(self.timers.set(due, TimerKey::Connection(conn.0)));
-            }
-            if let Some(slot) = connection.session {
+            let session = connection.session;
+            self.set_connection_timer(conn);
+            if let Some(slot) = session {
                 self.sessions[slot].shrink();
             }
             return;
         }
         self.counters.keep_alive_timeouts += 1;
         self.close_connection(now, conn, ReasonCode::KeepAliveTimeout, fx);
+    }
+
+    /// When the client's right to be there ends; `NEVER` mostly.
+    fn expires_at(&self, conn: ConnId) -> Timestamp {
+        self.connections[conn].session.map_or(Timestamp::NEVER, |slot| self.sessions[slot].identity.expires_at())
+    }
+
+    /// Sets a connection's timer to what is due next, if nothing happens.
+    pub(super) fn set_connection_timer(&mut self, conn: ConnId) {
+        let expires_at = self.expires_at(conn);
+        let connection = &mut self.connections[conn];
+        if let Some(timer) = connection.timer.take() {
+            self.timers.cancel(timer);
+        }
+        let silent_until = connection.keep_alive.deadline(connection.last_received).unwrap_or(Timestamp::NEVER);
+        let due = silent_until.min(connection.authenticate_by()).min(expires_at);
+        if due != Timestamp::NEVER {
+            connection.timer = Some(self.timers.set(due, TimerKey::Connection(conn.0)));
+        }
     }
 
     /// Ends a session with all it holds. [MQTT-3.1.2-23] [MQTT-4.1.0-2]
@@ -247,9 +284,20 @@ impl ShardCore {
         shares
     }
 
+    /// It was asked when the will was left; rules may have changed. Of whom nothing but the name is known, it is not asked.
+    fn may_publish_will(&mut self, slot: u32, message: &Message) -> bool {
+        let Session { identity, client_id, is_absent_since_start, .. } = &self.sessions[slot];
+        let MessageHeader { qos, retain, .. } = *message.header();
+        let publication = Publication { topic: message.topic(), qos, retain };
+        *is_absent_since_start || self.guard.may_publish(&Client { identity, client_id }, &publication)
+    }
+
     /// [MQTT-3.1.2-8]: published like any other message, retained where it asks for it [MQTT-3.1.2-14] [MQTT-3.1.2-15].
     fn publish_will(&mut self, now: Timestamp, slot: u32, will: WillMessage, fx: &mut Effects) {
         self.record_of(slot, fx, |session| Record::WillGone { session });
+        if !self.may_publish_will(slot, &will.message) {
+            return self.counters.refuse(Refusal::PublishNotAuthorized);
+        }
         let expires = will.expiry_secs.map_or(Timestamp::NEVER, |secs| now + Millis::from_secs(secs));
         let mut draft = Draft::expiring_at(&will.message, expires);
         if self.sessions[slot].stored.is_some() && self.must_spool(&draft) {

@@ -53,7 +53,7 @@ impl Effects {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct CheckId {
     pub conn: ConnId,
-    pub(super) serial: u64,
+    pub serial: u64,
 }
 
 /// For the log: never one per message.
@@ -72,6 +72,8 @@ pub enum Event {
     Refused {
         conn: ConnId,
         client_id: Box<str>,
+        /// Whom the CONNECT named, whether he exists or not.
+        user_name: Option<Box<str>>,
         reason: ReasonCode,
     },
     /// The connection is over.

@@ -66,6 +66,10 @@ pub enum Input<'a> {
         last: RecordId,
         messages: Vec<StoredMessage>,
     },
+    /// Whether there is too much to do for those inside: until it is over, nobody new is let in.
+    Load {
+        is_overloaded: bool,
+    },
     /// Whether records can be made durable now; until the first of these they can.
     Store {
         is_writable: bool,
@@ -88,4 +92,7 @@ pub struct Consumed {
     pub need: usize,
     /// Nothing more is taken until `Effects::resumed` names the connection.
     pub held: bool,
+    /// Credentials were or are among the input, or a part of them: where it lies, it is to be wiped, once what is to come
+    /// again was copied.
+    pub had_secret: bool,
 }

@@ -1,7 +1,7 @@
 //! What an operator can choose for a shard, with the defaults of Mosquitto where both have the option.
 
 use crate::base::Millis;
-use crate::base::limits::{PACKET_BYTES_MAX, SHARDS_MAX, STRING_BYTES_MAX, TOPIC_LEVELS_MAX};
+use crate::base::limits::{PACKET_BYTES_MAX, SHARDS_MAX, SLOTS_MAX, STRING_BYTES_MAX, TOPIC_LEVELS_MAX};
 use crate::routing::Choice;
 use crate::session::{FullPolicy, QueueBounds};
 
@@ -45,6 +45,21 @@ pub struct Options {
     pub response_information: Option<Box<str>>,
     /// Whether the payload of a publish that says it is UTF-8 is looked at. (MQTT 5.0, 3.3.2.3.2)
     pub validate_payload_format: bool,
+    /// How long a client may read nothing while its output is full. Zero: as it likes.
+    pub slow_reader: Millis,
+    /// How long those wait for their refusal who could not prove who they are.
+    pub failure_delay: Millis,
+    pub refused_publish: RefusedPublish,
+}
+
+/// What becomes of a publish that is refused, before 5.0, where no answer can say so. (MQTT 3.1.1, 3.3.5)
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum RefusedPublish {
+    /// It is dropped and counted; its publisher is answered as if all were well.
+    #[default]
+    Drop,
+    /// Its publisher is disconnected.
+    Disconnect,
 }
 
 impl Default for Options {
@@ -75,6 +90,9 @@ impl Default for Options {
             share_choice: Choice::RoundRobin,
             response_information: None,
             validate_payload_format: false,
+            refused_publish: RefusedPublish::Drop,
+            slow_reader: Millis::from_secs(60),
+            failure_delay: Millis(0),
         }
     }
 }
@@ -110,7 +128,7 @@ impl Options {
         let in_range = |option, value: u64, min: u64, max: u64| {
             if (min..=max).contains(&value) { Ok(()) } else { Err(OptionError { option, min, max, value }) }
         };
-        let slots_max = u64::from(u32::MAX >> 1);
+        let slots_max = u64::from(SLOTS_MAX);
         let information_bytes = self.response_information.as_ref().map_or(0, |text| text.len() as u64);
         in_range("response_information (bytes)", information_bytes, 0, STRING_BYTES_MAX as u64)?;
         in_range("shards", self.shards as u64, 1, SHARDS_MAX as u64)?;

@@ -4,9 +4,11 @@ use super::core::ShardCore;
 use super::deliver::{Copy, Delivered};
 use super::effects::{Effects, Event};
 use super::message::{Draft, Origin, Parts};
-use super::options::Options;
+use super::mount::Mounted;
+use super::options::{Options, RefusedPublish};
 use super::pending::{Completion, Join};
 use super::record::Record;
+use super::session::Session;
 use crate::access::{Client, Guard, Publication};
 use crate::base::limits::PACKET_IDS_MAX;
 use crate::base::{ConnId, Refusal, SessionRef, ShardSet, Timestamp};
@@ -61,7 +63,42 @@ impl ShardCore {
         fx: &mut Effects,
     ) -> Result<(), Error> {
         let Some(slot) = self.connections[conn].session else { return Ok(()) };
-        let verdict = self.admit(conn, slot, publish, topic);
+        let mount = self.sessions[slot].identity.mount();
+        if !mount.is_empty() {
+            let Some(mounted) = Mounted::new(mount, topic, &publish.properties) else {
+                return self.on_judged_publish(now, conn, slot, publish, topic, Err(ReasonCode::TopicNameInvalid), fx);
+            };
+            let topic = mounted.topic();
+            let publish = Publish { properties: mounted.properties(&publish.properties), ..*publish };
+            let verdict = self.admit(slot, &publish, topic);
+            return self.on_judged_publish(now, conn, slot, &publish, topic, verdict, fx);
+        }
+        let verdict = self.admit(slot, publish, topic);
+        self.on_judged_publish(now, conn, slot, publish, topic, verdict, fx)
+    }
+
+    /// A publish of which it is known whether it may be. Its topic is the full one.
+    #[expect(clippy::too_many_arguments, reason = "the publish, and what was found out about it")]
+    #[inline]
+    fn on_judged_publish(
+        &mut self,
+        now: Timestamp,
+        conn: ConnId,
+        slot: u32,
+        publish: &Publish<'_>,
+        topic: TopicName<'_>,
+        verdict: Result<(), ReasonCode>,
+        fx: &mut Effects,
+    ) -> Result<(), Error> {
+        if let Err(reason) = verdict
+            && self.options.refused_publish == RefusedPublish::Disconnect
+            && !self.is_v5(conn)
+        {
+            // [MQTT3-3.3.5-2]
+            self.is_admitted(slot, verdict, topic, fx);
+            self.close_connection(now, conn, reason, fx);
+            return Ok(());
+        }
         // [MQTT-3.3.4-1]
         match publish.delivery {
             Delivery::AtMostOnce => {
@@ -139,15 +176,8 @@ impl ShardCore {
     }
 
     /// Whether this client may publish this message.
-    fn admit(
-        &mut self,
-        conn: ConnId,
-        slot: u32,
-        publish: &Publish<'_>,
-        topic: TopicName<'_>,
-    ) -> Result<(), ReasonCode> {
-        let identity = &self.connections[conn].identity;
-        let client_id = &self.sessions[slot].client_id;
+    fn admit(&mut self, slot: u32, publish: &Publish<'_>, topic: TopicName<'_>) -> Result<(), ReasonCode> {
+        let Session { identity, client_id, .. } = &self.sessions[slot];
         let (guard, options) = (self.guard.as_mut(), &self.options);
         let publication = Publication { topic, qos: publish.delivery.qos(), retain: publish.retain };
         check_message(

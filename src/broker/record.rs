@@ -15,6 +15,13 @@ pub enum Record {
     SessionStarted {
         client_id: Box<str>,
         expiry_secs: u32,
+        /// None: of a time when none was recorded.
+        owner: Option<Owner>,
+    },
+    /// A session that had no known owner has one.
+    SessionOwned {
+        session: RecordId,
+        owner: Owner,
     },
     /// The client is back.
     SessionResumed {
@@ -121,6 +128,14 @@ pub enum Record {
     Unspooled {
         spooled: RecordId,
     },
+}
+
+/// Whose a session is: only who comes in as the same user, with the same mount point, gets it again.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Owner {
+    /// None: anonymous.
+    pub user: Option<Box<str>>,
+    pub mount: Box<str>,
 }
 
 /// What one session's copy of a message has of its own.

@@ -5,9 +5,10 @@ use super::core::ShardCore;
 use super::effects::Effects;
 use super::message::Message;
 use super::pending::{Completion, Join};
-use super::record::Record;
+use super::record::{Owner, Record};
 use super::session::WillMessage;
 use super::stored::{StoredItem, StoredSession, StoredWill};
+use crate::access::{Identity, Who};
 use crate::base::{Millis, Timestamp};
 use crate::mqtt::{QoS, SharedFilter};
 use crate::routing::SubscriptionOptions;
@@ -17,10 +18,14 @@ impl ShardCore {
     /// Takes up a session whose home is this shard. What time has run out meanwhile, its end and its will, comes with the
     /// next `Tick`, which is to wait until all sessions are there.
     pub fn restore(&mut self, now: Timestamp, stored: StoredSession, fx: &mut Effects) {
-        let StoredSession { id, client_id, expiry_secs, left_at, subscriptions, .. } = stored;
+        let StoredSession { id, client_id, owner, expiry_secs, left_at, subscriptions, .. } = stored;
         let expiry = SessionExpiry::from_secs(expiry_secs);
-        let slot = self.sessions.insert(&client_id, expiry);
-        self.sessions[slot].stored = Some(id);
+        let has_owner = owner.is_some();
+        let identity = owner
+            .map_or(Identity::ANONYMOUS, |Owner { user, mount }| Identity::new(Who { user, mount, ..Who::default() }));
+        let slot = self.sessions.insert(&client_id, identity, expiry, self.judging.free());
+        let session = &mut self.sessions[slot];
+        (session.has_owner, session.is_absent_since_start, session.stored) = (has_owner, true, Some(id));
         let away_since = left_at.unwrap_or(now);
         self.sessions[slot].ends_at = expiry.deadline(away_since).unwrap_or(Timestamp::NEVER);
         if left_at.is_none() {

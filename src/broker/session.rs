@@ -10,6 +10,7 @@ use super::homes::Homes;
 use super::message::Message;
 use super::retained::{LiveTopics, Replay};
 use super::timers::TimerId;
+use crate::access::Identity;
 use crate::base::limits::REPLAYS_APART_MAX;
 use crate::base::{ConnId, RecordId, SessionRef, ShardId, SubscriptionId, Timestamp};
 use crate::mqtt::{QoS, SharedFilter, TopicFilter};
@@ -19,6 +20,8 @@ use crate::session::{Inbound, Outbound, Queue, QueueItem, SessionExpiry, WillSta
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) client_id: Box<str>,
+    /// Who came with it last, also while he is away; after a start his name and mount point only.
+    pub(super) identity: Identity,
     pub(super) outbound: Outbound<Outgoing>,
     pub(super) inbound: Inbound,
     pub(super) queue: Queue<Outgoing>,
@@ -43,6 +46,12 @@ pub(super) struct Session {
     pub(super) connection: u32,
     /// When the session ends while its client is away.
     pub(super) ends_at: Timestamp,
+    /// By which rules its subscriptions may bring all that they match; zero: by none.
+    pub(super) free_by: u32,
+    /// A start took it up, and its client did not come back yet.
+    pub(super) is_absent_since_start: bool,
+    /// It is its identity's, and nobody else's.
+    pub(super) has_owner: bool,
 }
 
 /// A will, whose life as a message begins when it is published.
@@ -185,6 +194,11 @@ impl QueueItem for Outgoing {
 }
 
 impl Session {
+    /// Whether this client may have it.
+    pub(super) fn is_of(&self, who: &Identity) -> bool {
+        !self.has_owner || self.identity.user() == who.user() && self.identity.mount() == who.mount()
+    }
+
     pub(super) fn rare_mut(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
     }
@@ -266,13 +280,14 @@ impl Sessions {
         self.by_client.find(self.client_hash(client_id), same).copied()
     }
 
-    pub(super) fn insert(&mut self, client_id: &str, expiry: SessionExpiry) -> u32 {
+    pub(super) fn insert(&mut self, client_id: &str, identity: Identity, expiry: SessionExpiry, free_by: u32) -> u32 {
         if self.slots.len() == self.slots.capacity() {
             self.slots.reserve_exact((self.slots.len() / 8).max(16));
         }
         self.generation = self.generation.wrapping_add(1);
         let slot = self.slots.insert(Session {
             client_id: client_id.into(),
+            identity,
             outbound: Outbound::default(),
             inbound: Inbound::default(),
             queue: Queue::default(),
@@ -288,6 +303,9 @@ impl Sessions {
             generation: self.generation,
             connection: 0,
             ends_at: Timestamp::NEVER,
+            free_by,
+            is_absent_since_start: false,
+            has_owner: true,
         }) as u32;
         let hash = self.client_hash(client_id);
         let (slots, homes) = (&self.slots, &self.homes);
@@ -313,6 +331,15 @@ impl Sessions {
     pub(super) fn resolve(&self, session: SessionRef) -> Option<u32> {
         let found = self.slots.get(session.slot as usize)?;
         (session.shard == self.me && found.generation == session.generation).then_some(session.slot)
+    }
+
+    pub(super) fn has(&self, slot: u32) -> bool {
+        self.slots.contains(slot as usize)
+    }
+
+    /// No session has a slot so high.
+    pub(super) fn slots_end(&self) -> usize {
+        self.slots.capacity()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Session)> {

@@ -27,6 +27,27 @@ pub struct ShardStats {
     /// Since the start.
     pub sockets_opened: u64,
     pub journal: JournalStats,
+    pub load: LoadStats,
+}
+
+/// How long input waits.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct LoadStats {
+    /// On average, of the shard where it waits longest.
+    pub delay_ms: u64,
+    /// The longest since this was asked last.
+    pub delay_ms_max: u64,
+    /// Shards that let nobody new in.
+    pub overloaded: u64,
+}
+
+impl LoadStats {
+    fn add(&mut self, other: &Self) {
+        let Self { delay_ms, delay_ms_max, overloaded } = other;
+        self.delay_ms = self.delay_ms.max(*delay_ms);
+        self.delay_ms_max = self.delay_ms_max.max(*delay_ms_max);
+        self.overloaded += overloaded;
+    }
 }
 
 /// What was stored since the start.
@@ -75,6 +96,7 @@ impl ShardStats {
             sockets_open,
             sockets_opened,
             journal,
+            load,
         } = other;
         self.counters.add(counters);
         self.shards += shards;
@@ -90,6 +112,7 @@ impl ShardStats {
         self.sockets_open += sockets_open;
         self.sockets_opened += sockets_opened;
         self.journal.add(journal);
+        self.load.add(load);
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the store gives back: at a start all of it, later the messages of a long queue, page by page.
 
 use super::message::Message;
-use super::record::StoredCopy;
+use super::record::{Owner, StoredCopy};
 use super::session::Outgoing;
 use crate::base::{RecordId, SessionRef, Timestamp};
 use crate::mqtt::PacketId;
@@ -12,6 +12,8 @@ use crate::routing::SubscriptionOptions;
 pub struct StoredSession {
     pub id: RecordId,
     pub client_id: Box<str>,
+    /// None: it was stored when none was recorded. The first that comes with its client identifier owns it.
+    pub owner: Option<Owner>,
     pub expiry_secs: u32,
     /// None: its client was connected when the records ended.
     pub left_at: Option<Timestamp>,

@@ -4,12 +4,13 @@ use super::after_drain::AfterDrain;
 use super::core::ShardCore;
 use super::effects::{Effects, Event};
 use super::mesh::{MeshMessage, Token};
+use super::mount::mounted_filter;
 use super::pending::{Completion, Join, SubAckDue};
 use super::publish::has_more_levels_than;
 use super::record::Record;
 use super::retained::Replay;
 use super::session::Membership;
-use crate::access::{Client, Grant};
+use crate::access::Grant;
 use crate::base::limits::{FILTERS_PER_PACKET_MAX, SUBSCRIBES_PENDING_MAX};
 use crate::base::{ConnId, Refusal, ShardId, SubscriptionId, Timestamp};
 use crate::mqtt::{
@@ -37,7 +38,7 @@ impl ShardCore {
         })));
         let (mut all_reasons, mut all_replays) = (Vec::new(), Vec::new());
         for request in subscribe.filters() {
-            let outcome = self.subscribe_one(conn, slot, &request, id, &mut join, fx);
+            let outcome = self.subscribe_mounted(slot, &request, id, &mut join, fx);
             all_reasons.push(self.subscribe_reason(conn, &request, outcome.as_ref().err()));
             match outcome {
                 Ok(replay) => all_replays.extend(replay),
@@ -91,9 +92,26 @@ impl ShardCore {
         fx.events.push(Event::SubscribeRefused { client_id, filter: request.filter.filter.as_str().into(), reason });
     }
 
+    fn subscribe_mounted(
+        &mut self,
+        slot: u32,
+        request: &FilterRequest<'_>,
+        id: Option<SubscriptionId>,
+        join: &mut Join,
+        fx: &mut Effects,
+    ) -> Result<Option<Replay>, ReasonCode> {
+        let mount = self.sessions[slot].identity.mount();
+        if mount.is_empty() {
+            return self.subscribe_one(slot, request, id, join, fx);
+        }
+        let SharedFilter { group, filter } = request.filter;
+        let Some(mounted) = mounted_filter(mount, filter) else { return Err(ReasonCode::TopicFilterInvalid) };
+        let filter = SharedFilter { group, filter: TopicFilter::trusted(&mounted) };
+        self.subscribe_one(slot, &FilterRequest { filter, ..*request }, id, join, fx)
+    }
+
     fn subscribe_one(
         &mut self,
-        conn: ConnId,
         slot: u32,
         request: &FilterRequest<'_>,
         id: Option<SubscriptionId>,
@@ -104,12 +122,11 @@ impl ShardCore {
         if has_more_levels_than(filter.as_str(), self.options.topic_levels_max) {
             return Err(ReasonCode::TopicFilterInvalid);
         }
-        let session = &self.sessions[slot];
-        let client = Client { identity: &self.connections[conn].identity, client_id: &session.client_id };
-        if self.guard.may_subscribe(&client, filter, request.qos) == Grant::Denied {
+        if self.grant(slot, filter, request.qos) == Grant::Denied {
             return Err(ReasonCode::NotAuthorized);
         }
-        if session.subscriptions_len() >= self.options.subscriptions_max as usize && !self.has(slot, request.filter) {
+        let subscriptions = self.sessions[slot].subscriptions_len();
+        if subscriptions >= self.options.subscriptions_max as usize && !self.has(slot, request.filter) {
             return Err(ReasonCode::QuotaExceeded);
         }
         let FilterRequest { no_local, retain_as_published, .. } = *request;
@@ -294,7 +311,7 @@ impl ShardCore {
         let reasons: Vec<u8> = unsubscribe
             .filters()
             .map(|filter| {
-                let existed = self.unsubscribe_one(slot, filter, fx);
+                let existed = self.unsubscribe_mounted(slot, filter, fx);
                 (if existed { ReasonCode::Success } else { ReasonCode::NoSubscriptionExisted }) as u8
             })
             .collect();
@@ -309,7 +326,18 @@ impl ShardCore {
         self.replay(now, slot, fx);
     }
 
+    fn unsubscribe_mounted(&mut self, slot: u32, filter: SharedFilter<'_>, fx: &mut Effects) -> bool {
+        let mount = self.sessions[slot].identity.mount();
+        if mount.is_empty() {
+            return self.unsubscribe_one(slot, filter, fx);
+        }
+        let SharedFilter { group, filter } = filter;
+        let Some(mounted) = mounted_filter(mount, filter) else { return false };
+        self.unsubscribe_one(slot, SharedFilter { group, filter: TopicFilter::trusted(&mounted) }, fx)
+    }
+
     fn unsubscribe_one(&mut self, slot: u32, filter: SharedFilter<'_>, fx: &mut Effects) -> bool {
+        self.judging.begin_again(self.sessions.reference(slot));
         let existed = match filter.group {
             Some(group) => self.unsubscribe_shared(slot, group, filter.filter, fx),
             None => self.unsubscribe_plain(slot, filter.filter, fx),

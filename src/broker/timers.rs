@@ -3,7 +3,7 @@
 
 use std::num::{NonZeroU16, NonZeroU32};
 
-use crate::base::limits::TIMER_TICK;
+use crate::base::limits::{SLOTS_MAX, TIMER_TICK};
 use crate::base::{Millis, Timestamp};
 
 const TICK_MILLIS: u64 = TIMER_TICK.0;
@@ -20,22 +20,34 @@ const NONE: u32 = u32::MAX;
 pub(super) enum TimerKey {
     Connection(u32),
     Session(u32),
+    /// A connection that is not read because it published too much.
+    Throttle(u32),
+    /// A connection whose output is full and does not leave.
+    Reader(u32),
 }
 
 impl TimerKey {
-    const SESSION: u32 = 1 << 31;
+    const NUMBER: u32 = SLOTS_MAX;
+    const SESSION: u32 = 1 << 30;
+    const THROTTLE: u32 = 2 << 30;
+    const READER: u32 = 3 << 30;
 
     const fn pack(self) -> u32 {
         match self {
             Self::Connection(conn) => conn,
             Self::Session(slot) => slot | Self::SESSION,
+            Self::Throttle(conn) => conn | Self::THROTTLE,
+            Self::Reader(conn) => conn | Self::READER,
         }
     }
 
     const fn unpack(packed: u32) -> Self {
-        match packed & Self::SESSION {
-            0 => Self::Connection(packed),
-            _ => Self::Session(packed & !Self::SESSION),
+        let number = packed & Self::NUMBER;
+        match packed & !Self::NUMBER {
+            Self::SESSION => Self::Session(number),
+            Self::THROTTLE => Self::Throttle(number),
+            Self::READER => Self::Reader(number),
+            _ => Self::Connection(number),
         }
     }
 }
@@ -198,10 +210,20 @@ mod tests {
         let mut keys: Vec<_> = std::iter::from_fn(|| wheel.pop_due())
             .map(|key| match key {
                 TimerKey::Connection(key) | TimerKey::Session(key) => key,
+                TimerKey::Throttle(key) | TimerKey::Reader(key) => key,
             })
             .collect();
         keys.sort_unstable();
         keys
+    }
+
+    #[test]
+    fn a_key_is_what_was_packed() {
+        for number in [0, 1, SLOTS_MAX] {
+            for key in [TimerKey::Connection, TimerKey::Session, TimerKey::Throttle, TimerKey::Reader] {
+                assert_eq!(TimerKey::unpack(key(number).pack()), key(number));
+            }
+        }
     }
 
     proptest! {

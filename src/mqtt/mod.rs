@@ -1,7 +1,8 @@
 //! L1: the MQTT wire format. Decoding borrows from its input, encoding writes into the caller's buffer.
 //!
 //! `frame` finds where a packet ends, `decode` reads it into a `Packet` whose texts and payloads are slices of the
-//! input, `encode` writes one. `publish_body` is the shared form of a PUBLISH that goes to many subscribers.
+//! input, `encode` writes one. `publish_body` is the shared form of a PUBLISH that goes to many subscribers,
+//! `shown_body` what those see of it who have a mount point.
 
 mod decode;
 mod encode;
@@ -11,6 +12,7 @@ mod packet;
 mod properties;
 mod publish_body;
 mod reason;
+mod shown_body;
 mod topic;
 mod version;
 mod wire;
@@ -26,5 +28,6 @@ pub use packet::{
 pub use properties::{Place, Properties, Property, PropertyBuffer, PropertyId, PropertyValue};
 pub use publish_body::{BodyLayout, PublishBody, PublishCopy, TopicAlias};
 pub use reason::ReasonCode;
+pub use shown_body::ShownBody;
 pub use topic::{SharedFilter, TopicError, TopicFilter, TopicName};
 pub use version::{Sender, Version};

@@ -1,10 +1,13 @@
 //! Properties of MQTT 5.0: one table says each property's type and where it may stand; a decoded set is the checked
 //! bytes themselves, with a bit per property that is there.
 
+use std::borrow::Cow;
+
 use super::error::{Error, Malformed, ProtocolViolation};
 use super::version::Sender;
 use super::wire::{Reader, put_binary, put_variable_byte_integer, variable_byte_integer_len};
 use crate::base::SubscriptionId;
+use crate::base::limits::STRING_BYTES_MAX;
 
 /// Where a set of properties stands.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -338,6 +341,26 @@ impl<'a> Properties<'a> {
     }
 }
 
+/// Copies properties, checked ones, with another Response Topic, or without it where `change` gives none.
+pub(super) fn change_response_topic<'a>(
+    properties: &'a [u8],
+    change: impl Fn(&'a str) -> Option<Cow<'a, str>>,
+    out: &mut PropertyBuffer,
+) {
+    let mut reader = Reader::new(properties);
+    // They were checked, so that the first error is their end.
+    while let Ok(Property { id, value }) = Property::read(&mut reader) {
+        match value {
+            PropertyValue::Text(topic) if id == PropertyId::ResponseTopic => {
+                if let Some(topic) = change(topic) {
+                    out.push(id, PropertyValue::Text(&topic));
+                }
+            }
+            value => out.push(id, value),
+        }
+    }
+}
+
 /// User Property may be there several times, and so may the Subscription Identifier of a PUBLISH, one for each
 /// subscription that matched. [MQTT-3.3.4-4]
 fn may_repeat(id: PropertyId, place: Place) -> bool {
@@ -409,6 +432,17 @@ impl PropertyBuffer {
 
     pub fn push_user_property(&mut self, name: &str, value: &str) {
         self.push(PropertyId::UserProperty, PropertyValue::Pair(name, value));
+    }
+
+    /// These properties with this before their Response Topic. `None`: that would be too long.
+    pub fn with_response_topic_below(properties: &Properties<'_>, above: &str) -> Option<Self> {
+        let mut below = Self::new();
+        let len = properties.text(PropertyId::ResponseTopic).map_or(0, str::len);
+        if above.len() + len > STRING_BYTES_MAX {
+            return None;
+        }
+        change_response_topic(properties.as_bytes(), |topic| Some(format!("{above}{topic}").into()), &mut below);
+        Some(below)
     }
 
     pub fn properties(&self) -> Properties<'_> {

@@ -177,7 +177,7 @@ impl<'a> PublishBody<'a> {
 }
 
 /// The properties that only this copy has.
-fn put_own_properties(copy: &PublishCopy<'_>, out: &mut Vec<u8>) {
+pub(super) fn put_own_properties(copy: &PublishCopy<'_>, out: &mut Vec<u8>) {
     if let Some(secs) = copy.expiry_secs {
         out.push(PropertyId::MessageExpiryInterval as u8);
         out.extend_from_slice(&secs.to_be_bytes());
@@ -195,7 +195,7 @@ fn put_own_properties(copy: &PublishCopy<'_>, out: &mut Vec<u8>) {
 
 /// None before 5.0.
 #[inline]
-fn own_properties_len(copy: &PublishCopy<'_>) -> usize {
+pub(super) fn own_properties_len(copy: &PublishCopy<'_>) -> usize {
     if copy.version != Version::V5 {
         return 0;
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 use rustix::net::SendFlags;
+use zeroize::Zeroize as _;
 
 use super::fault::Fault;
 use super::layers::{Layers, Workspace, Wrapped};
@@ -16,6 +17,7 @@ use super::unsent::{Unsent, send_pieces};
 use crate::access::Entrance;
 use crate::base::ListenerId;
 use crate::broker::OutputBuffer;
+use crate::mqtt::PacketType;
 
 /// What grows in a connection's own memory, grows by so much at a time at least, and to no more than twice what came:
 /// a length that a client only claims costs nothing.
@@ -58,6 +60,40 @@ pub struct Unread {
     pub bytes: Vec<u8>,
     /// So many more are needed before anything can be done; zero: they only wait for their turn.
     pub need: usize,
+}
+
+impl Unread {
+    /// Whether these may be credentials, or the part of them that has come: a CONNECT or an AUTH.
+    pub fn may_hold_secret(&self) -> bool {
+        let first = self.bytes.first().and_then(|&byte| PacketType::of(byte));
+        matches!(first, Some(PacketType::Connect | PacketType::Auth))
+    }
+
+    pub fn into_bytes(mut self) -> Vec<u8> {
+        std::mem::take(&mut self.bytes)
+    }
+
+    /// Room for so many more, without leaving behind what must be wiped.
+    fn reserve(&mut self, more: usize) {
+        if self.bytes.capacity() - self.bytes.len() >= more {
+            return;
+        }
+        if !self.may_hold_secret() {
+            return self.bytes.reserve(more);
+        }
+        let mut bytes = Vec::with_capacity(2 * self.bytes.len() + more);
+        bytes.extend_from_slice(&self.bytes);
+        self.bytes.zeroize();
+        self.bytes = bytes;
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        if self.may_hold_secret() {
+            self.bytes.zeroize();
+        }
+    }
 }
 
 /// What a read gave.
@@ -171,7 +207,7 @@ impl Connection {
 
     fn receive_more(&self, unread: &mut Unread) -> Received {
         let missing = unread.need.clamp(1, unread.bytes.len().max(GROWTH_BYTES_MIN));
-        unread.bytes.reserve(missing);
+        unread.reserve(missing);
         let room = unread.bytes.capacity() - unread.bytes.len();
         let result = rustix::io::read(&self.socket, rustix::buffer::spare_capacity(&mut unread.bytes));
         let received = received(room, self.hung_up, result);
@@ -356,6 +392,17 @@ mod tests {
         let mut got = Vec::new();
         client.read_to_end(&mut got).expect("all of it");
         assert!(got == all, "changed on the way");
+    }
+
+    #[test]
+    fn what_grows_keeps_what_was_there_whether_it_is_to_be_wiped_or_not() {
+        for first in [0x10, 0x30, 0xf0] {
+            let mut unread = Unread { bytes: vec![first; 10], need: 1 };
+            assert_eq!(unread.may_hold_secret(), first != 0x30);
+            unread.reserve(1_000_000);
+            assert!(unread.bytes.capacity() >= 1_000_010);
+            assert_eq!(unread.into_bytes(), [first; 10]);
+        }
     }
 
     #[test]

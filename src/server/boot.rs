@@ -6,28 +6,31 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use core_affinity::CoreId;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use tracing::warn;
 
-use super::checks::Checks;
+use super::checks::{CheckLimits, CheckPool, Checks};
 use super::clock::Clock;
-use super::command::{Command, ShardHandle};
+use super::command::{Command, Reconfiguration, ShardHandle};
 use super::config::Config;
-use super::control::{Control, SOCKET_FILE};
+use super::config_file::Errors;
+use super::control::{Asked, Control, SOCKET_FILE};
 use super::doors::Doors;
+use super::listeners::{Listeners, Plan};
 use super::memory::give_back;
 use super::open_store::{journal_options, open_store};
 use super::parcel::Parcel;
-use super::shard::{Listening, Shard, ShardParts};
+use super::prepared::{Prepared, prepare};
+use super::shard::{Shard, ShardParts};
 use super::shard_store::ShardStore;
-use crate::access::Guard;
+use crate::access::{Bans, Guard, Policy, PolicyGuard};
 use crate::base::{ListenerId, ShardId};
 use crate::broker::{OptionError, Options, ShardCore};
 use crate::mesh::{self, Alarm, Port};
-use crate::net::{ListenAddress, Listener, Transport};
+use crate::net::{ListenAddress, Transport};
 use crate::storage::{Journal, LogOptions, Opened, Store, StoreError, StoreHandle, Told};
 
 /// The rings that the kernel gives glommio. What waits in them has to be cancelled at every turn of its reactor, which
@@ -40,10 +43,15 @@ const IO_MEMORY_BYTES: usize = 64 * 1024;
 /// anything goes to sleep with a task ready (glommio 0.9: seen as a start that never ended, on a busy machine).
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
+/// A shard that takes longer to hear of a new configuration hears of it later than of the listeners that come with it.
+const RECONFIGURE_TIME_MAX: Duration = Duration::from_secs(10);
+
 #[derive(Debug)]
 pub enum StartError {
     Options(OptionError),
-    Listen(SocketAddr, io::Error),
+    /// What is wrong with the files that the configuration names, or with what they say.
+    Files(Errors),
+    Listen(ListenAddress, io::Error),
     Mesh(io::Error),
     Store(StoreError),
     StoreThreads(io::Error),
@@ -54,13 +62,8 @@ impl std::fmt::Display for StartError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Options(error) => write!(f, "{error}"),
-            Self::Listen(address, error) if error.kind() == io::ErrorKind::AddrInUse => {
-                write!(f, "cannot listen on {address}: another program does; stop it, or choose another port")
-            }
-            Self::Listen(address, error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                write!(f, "cannot listen on {address}: not permitted; ports below 1024 need CAP_NET_BIND_SERVICE")
-            }
-            Self::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
+            Self::Files(errors) => f.write_str(&errors.join("; ")),
+            Self::Listen(address, error) => f.write_str(&cannot_listen(address, error)),
             Self::Mesh(error) => write!(f, "cannot connect the shards: {error}"),
             Self::Store(error) => write!(f, "{error}"),
             Self::StoreThreads(error) => write!(f, "cannot start the store's threads: {error}"),
@@ -71,13 +74,39 @@ impl std::fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
+fn cannot_listen(address: &ListenAddress, error: &io::Error) -> String {
+    let is_port = address.internet().is_some();
+    match error.kind() {
+        io::ErrorKind::AddrInUse if is_port => {
+            format!("cannot listen on {address}: another program does; stop it, or choose another port")
+        }
+        io::ErrorKind::AddrInUse => format!("cannot listen on {address}: another program does; stop it"),
+        io::ErrorKind::PermissionDenied if is_port => {
+            format!("cannot listen on {address}: not permitted; ports below 1024 need CAP_NET_BIND_SERVICE")
+        }
+        _ => format!("cannot listen on {address}: {error}"),
+    }
+}
+
 /// A running broker.
 #[derive(Debug)]
 pub struct Broker {
-    addresses: Vec<SocketAddr>,
+    listeners: Listeners,
+    guards: Guards,
+    /// What made-up users are made of.
+    secret: [u8; 32],
     doors: Arc<Doors>,
     shards: Vec<RunningShard>,
     store: Option<RunningStore>,
+}
+
+/// Where the shards' guards come from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Guards {
+    /// From who started the broker: they stay as they are.
+    Given,
+    /// From the configuration.
+    Configured,
 }
 
 #[derive(Debug)]
@@ -95,34 +124,57 @@ struct RunningShard {
 
 impl Broker {
     /// Opens the store, and starts as many shards as the configuration says, on `cores` in turn. Each gets a guard of its
-    /// own. Returns when all of them let clients in.
+    /// own, whatever the configuration says of access. Returns when all of them let clients in.
     pub fn start(config: &Config, cores: &[CoreId], guard: impl Fn() -> Box<dyn Guard>) -> Result<Self, StartError> {
+        Self::boot(config, cores, Guards::Given, |_| guard())
+    }
+
+    /// The same with the guards that the configuration describes.
+    pub fn start_guarded(config: &Config, cores: &[CoreId]) -> Result<Self, StartError> {
+        Self::boot(config, cores, Guards::Configured, policy_guard)
+    }
+
+    fn boot(
+        config: &Config,
+        cores: &[CoreId],
+        guards: Guards,
+        guard: impl Fn(&Arc<Policy>) -> Box<dyn Guard>,
+    ) -> Result<Self, StartError> {
         let options = fresh_options(config)?;
-        probe(config)?;
+        let (none, secret) = (Listeners::default(), random());
+        let names = none.names(&config.listeners).map_err(|error| StartError::Files(vec![error]))?;
+        let prepared = prepare(config, &names, secret).map_err(StartError::Files)?;
+        tell_warnings(&prepared);
+        let failed = |(address, error)| StartError::Listen(address, error);
+        Listeners::probe(&prepared).map_err(failed)?;
         let mut opened = open_store(config).map_err(StartError::Store)?;
         let options = with_store(options, opened.as_ref());
-        let listeners = listeners(config)?;
-        let addresses = listeners[0].iter().filter_map(|listening| listening.listener.address().internet()).collect();
+        let Plan { listeners, added, .. } =
+            none.plan(&config.listeners, &names, &prepared, config.shards).map_err(failed)?;
         let ports = mesh::build(config.shards, mesh::ring_slots(config.shards)).map_err(StartError::Mesh)?;
         let (handles, commands) = handles(&ports);
         let journals = opened.as_ref().map(|opened| journals(config, opened)).unwrap_or_default();
         let mut images = opened.as_mut().map(|opened| mem::take(&mut opened.shards)).unwrap_or_default().into_iter();
-        let store = opened.map(|opened| RunningStore::start(opened.store, &handles)).transpose()?;
-        let mut journals = journals.into_iter();
         let (config, clock) = (Arc::new(config.clone()), Clock::start());
-        let doors = Arc::new(Doors::new(config.connections_max));
-        let mut broker = Self { addresses, doors, shards: Vec::new(), store };
+        let doors = Arc::new(config.doors(u64::from_ne_bytes(random()), names.iter().copied()));
+        let store =
+            opened.map(|opened| RunningStore::start(opened.store, &handles, doors.bans(), clock)).transpose()?;
+        let mut journals = journals.into_iter();
+        let policy = policy(prepared, &doors);
+        let mut broker = Self { listeners, guards, secret, doors, shards: Vec::new(), store };
+        let checks = CheckPool::start(&check_limits(&config)).map_err(|error| StartError::Shard(error.to_string()))?;
+        let checks = Arc::new(checks);
         let (started, starts) = channel();
-        let parts = ports.into_iter().zip(listeners).zip(handles.into_iter().zip(commands));
+        let parts = ports.into_iter().zip(added).zip(handles.into_iter().zip(commands));
         for (index, ((port, listeners), (handle, commands))) in parts.enumerate() {
-            let checks = Checks::start(port.shard(), handle.clone());
+            let checks = Checks::new(Arc::clone(&checks), handle.clone());
             let parts = ShardParts {
                 config: Arc::clone(&config),
                 listeners,
                 port,
                 doors: Arc::clone(&broker.doors),
                 commands,
-                checks: checks.map_err(|error| StartError::Shard(error.to_string()))?,
+                checks,
                 clock,
                 image: images.next(),
                 started: started.clone(),
@@ -131,7 +183,7 @@ impl Broker {
             let plan =
                 journals.next().zip(store).map(|((folder, options), store)| StorePlan { folder, options, store });
             let options = Options { secret: random(), ..options.clone() };
-            let thread = spawn(parts, core_of(index, cores), options, guard(), plan)?;
+            let thread = spawn(parts, core_of(index, cores), options, guard(&policy), plan)?;
             broker.shards.push(RunningShard { handle, thread });
         }
         drop(started);
@@ -150,20 +202,51 @@ impl Broker {
         Ok(self)
     }
 
-    /// Where it listens, in the order of the configuration.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    /// Where it listens on TCP, in the order of the configuration.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listeners.addresses()
+    }
+
+    /// Where it listens, with Unix sockets.
+    pub fn listen_addresses(&self) -> impl Iterator<Item = &ListenAddress> {
+        self.listeners.bound()
     }
 
     pub fn shards(&self) -> usize {
         self.shards.len()
     }
 
-    /// Gives every shard the options that can change while it runs.
-    pub fn reload(&self, config: &Config) {
-        self.doors.set_max(config.connections_max);
-        let config = Arc::new(config.clone());
-        self.tell(|| Command::Configure(Arc::clone(&config)));
+    /// Goes on as the configuration says, and the files that it names, as far as a running broker can; nobody is
+    /// disconnected by it. All is read and checked before anything changes: an error leaves everything as it was.
+    pub fn reload(&mut self, config: &Config) -> Result<(), Errors> {
+        let names = self.listeners.names(&config.listeners).map_err(|error| vec![error])?;
+        let prepared = prepare(config, &names, self.secret)?;
+        let plan = self.listeners.plan(&config.listeners, &names, &prepared, self.shards.len());
+        let plan = plan.map_err(|(address, error)| vec![cannot_listen(&address, &error)])?;
+        tell_warnings(&prepared);
+        self.doors.set_rules(&config.door_rules(names));
+        self.doors.bans().set_rules(config.ban_rules());
+        self.reconfigure(&Arc::new(config.clone()), &policy(prepared, &self.doors), &plan.transports);
+        // Only now, when all shards know what holds for who comes in there.
+        for (shard, added) in self.shards.iter().zip(plan.added) {
+            shard.handle.tell(Command::Listen(added));
+        }
+        self.listeners = plan.listeners;
+        Ok(())
+    }
+
+    /// Returns when every shard goes on with it.
+    fn reconfigure(&self, config: &Arc<Config>, policy: &Arc<Policy>, transports: &[(ListenerId, Arc<Transport>)]) {
+        let (done, hear) = channel();
+        for shard in &self.shards {
+            let guard = (self.guards == Guards::Configured).then(|| policy_guard(policy));
+            let (config, transports, done) = (Arc::clone(config), transports.into(), done.clone());
+            shard.handle.tell(Command::Configure(Box::new(Reconfiguration { config, guard, transports, done })));
+        }
+        drop(done);
+        let deadline = Instant::now() + RECONFIGURE_TIME_MAX;
+        // A shard that has ended lets go of the channel.
+        while hear.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok() {}
     }
 
     /// Whether anything outlives the process.
@@ -273,7 +356,7 @@ fn journals(config: &Config, opened: &Opened) -> Vec<(PathBuf, LogOptions)> {
 
 impl RunningStore {
     /// Its threads tell a shard what they have to say by its command channel.
-    fn start(store: Store, shards: &[ShardHandle]) -> Result<Self, StartError> {
+    fn start(store: Store, shards: &[ShardHandle], bans: &Arc<Bans>, clock: Clock) -> Result<Self, StartError> {
         let directory = store.directory().path().to_owned();
         let to = shards.to_vec();
         let tell = move |shard: ShardId, told| {
@@ -284,9 +367,13 @@ impl RunningStore {
             let _ = to[shard.index()].tell(Command::Stored(told));
         };
         let handle = store.start(tell).map_err(StartError::StoreThreads)?;
-        let control = Control::start(&directory, shards.to_vec(), handle.clone()).map_err(|error| {
+        let asked = Asked { shards: shards.to_vec(), store: handle.clone(), bans: Arc::clone(bans), clock };
+        let control = Control::start(&directory, asked).map_err(|error| {
             let socket = directory.join(SOCKET_FILE);
-            warn!("no socket for `thrum store backup` while the broker runs: {}: {error}", socket.display());
+            warn!(
+                "no socket for `thrum store backup` and `thrum bans` while the broker runs: {}: {error}",
+                socket.display()
+            );
         });
         Ok(Self { handle, control: control.ok() })
     }
@@ -325,45 +412,27 @@ fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// Whether there will be listeners: what takes long begins only then.
-fn probe(config: &Config) -> Result<(), StartError> {
-    config.listeners.iter().try_for_each(|listener| {
-        Listener::probe(&listener.address.into()).map_err(|error| StartError::Listen(listener.address, error))
-    })
+fn check_limits(config: &Config) -> CheckLimits {
+    let access = &config.access;
+    CheckLimits {
+        hash_threads: access.hash_threads as usize,
+        hash_queue_max: access.hash_queue_max as usize,
+        wait_threads: access.hook.threads as usize,
+        // Who waits for an answer costs no more than who waits for a hash.
+        wait_queue_max: access.hash_queue_max as usize,
+    }
 }
 
-/// For each shard its listeners, on the same addresses.
-fn listeners(config: &Config) -> Result<Vec<Vec<Listening>>, StartError> {
-    let mut all: Vec<Vec<Listening>> = (0..config.shards).map(|_| Vec::new()).collect();
-    for (index, listener) in config.listeners.iter().enumerate() {
-        let failed = |error| StartError::Listen(listener.address, error);
-        let (id, transport) = (ListenerId(index as u16), Arc::new(Transport::default()));
-        let listening = |listener| Listening { listener, id, transport: Arc::clone(&transport), has_more: false };
-        let address = ListenAddress::from(listener.address);
-        Listener::probe(&address).map_err(failed)?;
-        let first = Listener::bind(&address).map_err(failed)?;
-        for others in &mut all[1..] {
-            others.push(listening(first.share().map_err(failed)?));
-        }
-        all[0].push(listening(first));
-    }
-    Ok(all)
+/// With what all shards, and the doors, count together.
+fn policy(prepared: Prepared, doors: &Doors) -> Arc<Policy> {
+    let (bans, seats) = (Some(Arc::clone(doors.bans())), Some(Arc::clone(doors.seats())));
+    Arc::new(Policy { bans, seats, ..prepared.policy })
 }
 
-#[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
+fn policy_guard(policy: &Arc<Policy>) -> Box<dyn Guard> {
+    Box::new(PolicyGuard::new(Arc::clone(policy), u64::from_ne_bytes(random())))
+}
 
-    use super::*;
-    use crate::server::ListenerConfig;
-
-    #[test]
-    fn another_broker_on_the_address_is_told_and_not_shared_with() {
-        let on = |address| Config { shards: 2, listeners: vec![ListenerConfig { address }], ..Config::default() };
-        let running = listeners(&on((Ipv4Addr::LOCALHOST, 0).into())).expect("a port");
-        let address = running[0][0].listener.address().internet().expect("an address");
-        assert_eq!(running[1][0].listener.address().internet(), Some(address));
-        let Err(error) = listeners(&on(address)) else { panic!("two brokers share {address}") };
-        assert!(error.to_string().contains("another program does"), "{error}");
-    }
+fn tell_warnings(prepared: &Prepared) {
+    prepared.warnings.iter().for_each(|warning| warn!("{warning}"));
 }

@@ -4,15 +4,20 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use super::config::Config;
-use crate::access::Verdict;
+use super::listening::Listening;
+use crate::access::{Guard, Verdict};
+use crate::base::ListenerId;
 use crate::broker::CheckId;
 use crate::mesh::Alarm;
+use crate::net::Transport;
 use crate::storage::Told;
 
 #[derive(Debug)]
 pub(super) enum Command {
-    /// New options; those that only a start can change are as they were.
-    Configure(Arc<Config>),
+    /// New options, rules and listeners' transports; what only a start can change is as it was.
+    Configure(Box<Reconfiguration>),
+    /// Accept from these listeners too.
+    Listen(Vec<Listening>),
     /// A slow check is done.
     Verdict { check: CheckId, verdict: Verdict },
     /// A thread of the store has something to say.
@@ -23,6 +28,18 @@ pub(super) enum Command {
     Rotate(Sender<()>),
     /// Stop accepting, tell every client, and end.
     Drain,
+}
+
+/// What holds from now on.
+#[derive(Debug)]
+pub(super) struct Reconfiguration {
+    pub(super) config: Arc<Config>,
+    /// None: as before.
+    pub(super) guard: Option<Box<dyn Guard>>,
+    /// Of all listeners that there will be; those without go.
+    pub(super) transports: Vec<(ListenerId, Arc<Transport>)>,
+    /// Hears when it holds.
+    pub(super) done: Sender<()>,
 }
 
 #[derive(Clone, Debug)]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use super::bans_command::BansCommand;
 use super::config::{Config, ConfigError, LogLevel};
 use super::config_file::{self, Errors};
 use super::store_command::StoreCommand;
@@ -49,6 +50,15 @@ pub(super) enum Task {
         #[command(subcommand)]
         command: StoreCommand,
     },
+    /// See who is banned from a running broker, or let somebody in again
+    Bans {
+        /// The store's directory, instead of the configuration's
+        #[arg(short, long, value_name = "DIR", global = true)]
+        directory: Option<PathBuf>,
+
+        #[command(subcommand)]
+        command: BansCommand,
+    },
 }
 
 impl CommandLine {
@@ -56,7 +66,7 @@ impl CommandLine {
     pub fn read_config(&self) -> Result<Config, Errors> {
         let mut config = self.config.as_deref().map_or_else(|| Ok(Config::default()), config_file::read)?;
         if let Some(port) = self.port {
-            config.listeners[0].address.set_port(port);
+            config.listeners[0].set_port(port).map_err(|error| vec![error])?;
         }
         if let Some(shards) = self.shards {
             config.shards = shards.into();

@@ -1,15 +1,19 @@
 //! What an operator can choose, with its defaults; thrum.toml at the top of the repository explains each.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+use super::access_config::{AccessConfig, HookConfig, RefusedPublish};
+use super::bans_config::RateExcess;
+use super::listener_config::{Address, CertificateFiles, LISTENERS_MAX, ListenerConfig};
 use super::store_config::{Durability, StoreConfig};
 use crate::base::Millis;
 use crate::base::limits::SHARDS_MAX;
-use crate::broker::{OptionError, Options};
+use crate::broker::{self, OptionError, Options};
 use crate::routing::Choice;
 use crate::session::{FullPolicy, QueueBounds};
 
@@ -29,14 +33,10 @@ pub struct Config {
     /// Whether sessions, their messages and retained messages are stored.
     pub persistence: bool,
     pub listeners: Vec<ListenerConfig>,
+    pub access: AccessConfig,
     pub log: LogConfig,
     pub store: StoreConfig,
     pub limits: Limits,
-}
-
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct ListenerConfig {
-    pub address: SocketAddr,
 }
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -93,6 +93,19 @@ pub struct Limits {
     /// Empty: none is given.
     pub response_information: String,
     pub validate_payload_format: bool,
+    /// Zero: as the client likes.
+    pub slow_reader_secs: u32,
+    /// Connections a second, of all, and of one address. Zero, for each: no bound.
+    pub connect_rate: u32,
+    pub address_connect_rate: u32,
+    pub address_connections_max: u32,
+    pub user_connections_max: u32,
+    /// What a client may publish in a second, where its listener has no rate of its own.
+    pub message_rate: u32,
+    pub byte_rate: u64,
+    pub rate_excess: RateExcess,
+    /// How long input may wait before nobody new is let in.
+    pub overload_ms: u32,
 }
 
 /// How the file calls what the session layer knows nothing of files for.
@@ -122,7 +135,8 @@ impl Default for Config {
             sys_interval_secs: 10,
             drain_secs: 5,
             persistence: true,
-            listeners: vec![ListenerConfig { address: (Ipv4Addr::LOCALHOST, 1883).into() }],
+            listeners: vec![ListenerConfig::on((Ipv4Addr::LOCALHOST, 1883))],
+            access: AccessConfig::default(),
             log: LogConfig::default(),
             store: StoreConfig::default(),
             limits: Limits::default(),
@@ -161,6 +175,15 @@ impl Default for Limits {
             share_choice: options.share_choice,
             response_information: options.response_information.unwrap_or_default().into(),
             validate_payload_format: options.validate_payload_format,
+            slow_reader_secs: options.slow_reader.secs_ceil(),
+            connect_rate: 0,
+            address_connect_rate: 0,
+            address_connections_max: 0,
+            user_connections_max: 0,
+            message_rate: 0,
+            byte_rate: 0,
+            rate_excess: RateExcess::Slow,
+            overload_ms: 500,
         }
     }
 }
@@ -201,6 +224,12 @@ impl Config {
             share_choice: limits.share_choice,
             response_information: (!information.is_empty()).then(|| information.into()),
             validate_payload_format: limits.validate_payload_format,
+            refused_publish: match self.access.refused_publish {
+                RefusedPublish::Drop => broker::RefusedPublish::Drop,
+                RefusedPublish::Disconnect => broker::RefusedPublish::Disconnect,
+            },
+            slow_reader: Millis::from_secs(limits.slow_reader_secs),
+            failure_delay: Millis(self.access.bans.failure_delay_ms.into()),
             shards: defaults.shards,
             seed: defaults.seed,
             secret: defaults.secret,
@@ -244,6 +273,10 @@ impl Config {
         .collect();
         let store = self.store.out_of_range().into_iter();
         errors.extend(store.map(|(key, value, min, max)| out_of_range(&format!("store.{key}"), value, min, max)));
+        let access = self.access.out_of_range().into_iter();
+        errors.extend(access.map(|(key, value, min, max)| out_of_range(&format!("access.{key}"), value, min, max)));
+        let access = self.access.faults().into_iter();
+        errors.extend(access.map(|(key, what)| ConfigError { key: format!("access.{key}"), what }));
         self.validate_listeners(&mut errors);
         // In milliseconds there, and judged here.
         let options = Options { connect_timeout: Options::default().connect_timeout, ..self.options() };
@@ -255,13 +288,19 @@ impl Config {
         if self.listeners.is_empty() {
             errors.push(ConfigError { key: "listeners".into(), what: "is empty: a broker needs one at least".into() });
         }
+        if self.listeners.len() > LISTENERS_MAX {
+            let what = format!("has {} listeners: it must have {LISTENERS_MAX} at most", self.listeners.len());
+            errors.push(ConfigError { key: "listeners".into(), what });
+        }
         for (index, listener) in self.listeners.iter().enumerate() {
-            let address = listener.address;
-            // Port 0 is another one each time.
-            if address.port() != 0 && self.listeners[..index].contains(listener) {
+            let address = &listener.address;
+            let has_it = |other: &ListenerConfig| other.address == *address;
+            if !address.is_chosen() && self.listeners[..index].iter().any(has_it) {
                 let what = format!("= \"{address}\" is the address of another listener too");
                 errors.push(ConfigError { key: format!("listeners[{index}].address"), what });
             }
+            let faults = listener.faults().into_iter();
+            errors.extend(faults.map(|(key, what)| ConfigError { key: format!("listeners[{index}].{key}"), what }));
         }
     }
 }
@@ -283,11 +322,13 @@ fn in_words_of_the_file(error: OptionError) -> ConfigError {
 }
 
 /// What is made at start, or was promised to clients that are connected.
-const FIXED_AT_START: [&str; 15] = [
+const FIXED_AT_START: [&str; 17] = [
     "shards",
     "spin_us",
     "persistence",
-    "listeners",
+    "access.hash_queue_max",
+    "access.hash_threads",
+    "access.hook.threads",
     "log.format",
     "store.directory",
     "store.durability",
@@ -309,19 +350,48 @@ impl Config {
     }
 
     /// Those of them that a running broker cannot follow.
-    pub fn changes_needing_restart(&self, new: &Self) -> Vec<&'static str> {
+    pub fn changes_needing_restart(&self, new: &Self) -> Vec<String> {
         let changes = self.changes(new);
-        FIXED_AT_START.into_iter().filter(|key| changes.iter().any(|change| change == key)).collect()
+        let fixed = FIXED_AT_START.into_iter().filter(|key| changes.iter().any(|change| change == key));
+        let sockets = new.listeners.iter().zip(self.sockets_for(&new.listeners)).enumerate();
+        let sockets = sockets.filter_map(|(index, (listener, old))| {
+            let is_changed = listener.clone().with_socket_of(old?) != *listener;
+            is_changed.then(|| format!("the socket of listeners[{index}], {}", listener.address))
+        });
+        fixed.map(str::to_owned).chain(sockets).collect()
+    }
+
+    /// For each of new listeners the one that has its address now. Those whose port the kernel chooses are told apart by
+    /// their order.
+    pub(super) fn sockets_for(&self, new: &[ListenerConfig]) -> Vec<Option<&ListenerConfig>> {
+        let mut left: Vec<_> = self.listeners.iter().collect();
+        let mut take = |address: &Address| {
+            let at = left.iter().position(|old| old.address == *address)?;
+            Some(left.remove(at))
+        };
+        new.iter().map(|listener| take(&listener.address)).collect()
     }
 
     /// What of a new configuration a broker can follow that runs with the old one.
     pub fn with_restart_values_of(self, old: &Self) -> Self {
+        let sockets = old.sockets_for(&self.listeners);
+        let listeners = self.listeners.iter().cloned().zip(sockets);
+        let keep = |(listener, old): (ListenerConfig, Option<&ListenerConfig>)| match old {
+            Some(old) => listener.with_socket_of(old),
+            None => listener,
+        };
         Self {
             shards: old.shards,
             spin_us: old.spin_us,
             persistence: old.persistence,
             store: old.store.clone(),
-            listeners: old.listeners.clone(),
+            listeners: listeners.map(keep).collect(),
+            access: AccessConfig {
+                hash_threads: old.access.hash_threads,
+                hash_queue_max: old.access.hash_queue_max,
+                hook: HookConfig { threads: old.access.hook.threads, ..self.access.hook },
+                ..self.access
+            },
             log: LogConfig { format: old.log.format, ..self.log },
             limits: Limits {
                 packet_bytes_max: old.limits.packet_bytes_max,
@@ -333,32 +403,50 @@ impl Config {
         }
     }
 
+    /// Every file that is named here and read at a start or a reload.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        let listeners = self.listeners.iter().flat_map(ListenerConfig::files);
+        listeners.chain(self.access.files().map(PathBuf::from)).collect()
+    }
+
     /// As the file has it.
     pub(super) fn table(&self) -> Table {
         Table::try_from(self).expect("a configuration is a table of plain values")
     }
 
+    /// As a file has it that says everything there is to say.
+    pub(super) fn whole_table() -> Table {
+        let mut config = Self::default();
+        config.listeners.iter_mut().for_each(|listener| listener.more_certificates.push(CertificateFiles::default()));
+        config.table()
+    }
+
     /// Every key, those of inner tables as `limits.receive_max`, in an order that is always the same.
     fn entries(&self) -> Vec<(String, Value)> {
         let mut entries = Vec::new();
-        for (key, value) in self.table() {
-            match value {
-                Value::Table(inner) => {
-                    entries.extend(inner.into_iter().map(|(name, value)| (format!("{key}.{name}"), value)))
-                }
-                value => entries.push((key, value)),
-            }
-        }
+        list_entries("", self.table(), &mut entries);
         entries
+    }
+}
+
+fn list_entries(prefix: &str, table: Table, entries: &mut Vec<(String, Value)>) {
+    for (key, value) in table {
+        let name = format!("{prefix}{key}");
+        match value {
+            Value::Table(inner) => list_entries(&format!("{name}."), inner, entries),
+            value => entries.push((name, value)),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::access_config::{JwtAlgorithm, JwtConfig, Subscribe};
     use super::*;
+    use crate::server::bans_config::BansConfig;
 
     fn listener(address: &str) -> ListenerConfig {
-        ListenerConfig { address: address.parse().unwrap() }
+        ListenerConfig::at(address.to_owned().try_into().unwrap())
     }
 
     fn errors(change: impl Fn(&mut Config)) -> Vec<String> {
@@ -391,6 +479,15 @@ mod tests {
             share_choice: Choice::StickyTopic,
             response_information: "reply/".into(),
             validate_payload_format: true,
+            slow_reader_secs: 35,
+            connect_rate: 36,
+            address_connect_rate: 37,
+            address_connections_max: 38,
+            user_connections_max: 39,
+            message_rate: 40,
+            byte_rate: 41,
+            rate_excess: RateExcess::Disconnect,
+            overload_ms: 42,
         };
         Config {
             shards: 18,
@@ -400,6 +497,7 @@ mod tests {
             drain_secs: 22,
             persistence: false,
             listeners: vec![listener("[::]:23")],
+            access: unusual_access(),
             log: LogConfig { level: LogLevel::Warn, format: LogFormat::Json },
             store: StoreConfig {
                 directory: "elsewhere".into(),
@@ -411,6 +509,48 @@ mod tests {
                 segments_max: 26,
             },
             limits,
+        }
+    }
+
+    fn unusual_access() -> AccessConfig {
+        let jwt = JwtConfig {
+            secret_file: "s".into(),
+            key_file: "k".into(),
+            jwks_file: "j".into(),
+            algorithms: vec![JwtAlgorithm::Hs256, JwtAlgorithm::Es256],
+            user_claim: "u".into(),
+            client_id_claim: "c".into(),
+            groups_claim: "g".into(),
+            acl_claim: "a".into(),
+            issuer: "i".into(),
+            audience: "d".into(),
+            leeway_secs: 27,
+        };
+        let hook =
+            HookConfig { url: "https://h".into(), ca_file: "c".into(), timeout_ms: 28, cache_secs: 29, threads: 30 };
+        let bans = BansConfig {
+            failures_max: 43,
+            window_secs: 44,
+            ban_secs: 45,
+            ban_secs_max: 46,
+            users: false,
+            failure_delay_ms: 47,
+        };
+        AccessConfig {
+            password_file: "p".into(),
+            user_file: "u".into(),
+            acl_file: "a".into(),
+            rules_file: "r".into(),
+            order: AccessConfig::default().order.into_iter().rev().collect(),
+            subscribe: Subscribe::Filtered,
+            refused_publish: RefusedPublish::Disconnect,
+            tells_unknown_users: true,
+            watch: true,
+            hash_threads: 31,
+            hash_queue_max: 32,
+            bans,
+            jwt,
+            hook,
         }
     }
 
@@ -444,6 +584,9 @@ mod tests {
             share_choice: Choice::StickyTopic,
             response_information: Some("reply/".into()),
             validate_payload_format: true,
+            refused_publish: broker::RefusedPublish::Disconnect,
+            slow_reader: Millis::from_secs(35),
+            failure_delay: Millis(47),
             ..Options::default()
         };
         assert_eq!(format!("{:?}", unusual().options()), format!("{expected:?}"));
@@ -514,6 +657,8 @@ mod tests {
             errors(|config| config.listeners.extend([listener("[::1]:1883"), listener("127.0.0.1:1883")])),
             ["listeners[2].address = \"127.0.0.1:1883\" is the address of another listener too"]
         );
+        let twice = |config: &mut Config| config.listeners.extend([listener("unix:a"), listener("unix:a")]);
+        assert_eq!(errors(twice), ["listeners[2].address = \"unix:a\" is the address of another listener too"]);
         let any_ports = Config { listeners: vec![listener("127.0.0.1:0"); 2], ..Config::default() };
         assert_eq!(any_ports.validate(), Ok(()));
     }
@@ -528,5 +673,17 @@ mod tests {
         assert_eq!(old.changes_needing_restart(&applied), [""; 0]);
         assert_eq!(new.changes(&applied).len(), FIXED_AT_START.len());
         assert_eq!(old.changes(&old), [""; 0]);
+    }
+
+    #[test]
+    fn listeners_come_and_go_while_it_runs_and_their_sockets_stay_as_they_are() {
+        let with = |listeners: &[ListenerConfig]| Config { listeners: listeners.into(), ..Config::default() };
+        let (here, there) = (listener("unix:here"), listener("unix:there"));
+        let changed = ListenerConfig { unix_owner: "somebody".into(), mount_point: "m/".into(), ..here.clone() };
+        let (old, new) = (with(&[here.clone()]), with(&[there.clone(), changed.clone()]));
+        assert_eq!(old.changes_needing_restart(&new), ["the socket of listeners[1], unix:here"]);
+        let applied = new.with_restart_values_of(&old);
+        assert_eq!(applied.listeners, [there, ListenerConfig { unix_owner: String::new(), ..changed }]);
+        assert_eq!(old.changes_needing_restart(&applied), [""; 0]);
     }
 }

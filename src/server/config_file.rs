@@ -42,7 +42,7 @@ impl Faults {
             }
         };
         let mut keys = Vec::new();
-        self.walk(table.get_ref(), &Config::default().table(), "", &mut keys);
+        self.walk(table.get_ref(), &Config::whole_table(), "", &mut keys);
         let config: Config = match toml::from_str(text) {
             Ok(config) => config,
             Err(error) => {
@@ -51,8 +51,7 @@ impl Faults {
             }
         };
         for error in config.validate().err().into_iter().flatten() {
-            let key = keys.iter().find(|key| key.name == error.key);
-            self.0.push((key.map(|key| key.at), error.to_string()));
+            self.0.push((place(&keys, &error.key), error.to_string()));
         }
         Some(config)
     }
@@ -94,6 +93,13 @@ impl Faults {
     }
 }
 
+/// Where the key is, or the innermost of those around it.
+fn place(keys: &[Key], name: &str) -> Option<usize> {
+    let is_around =
+        |key: &&Key| name.strip_prefix(&*key.name).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
+    keys.iter().filter(is_around).max_by_key(|key| key.name.len()).map(|key| key.at)
+}
+
 /// A known key where it stands in the text.
 struct Key {
     name: String,
@@ -132,8 +138,6 @@ fn in_words(message: &str) -> String {
         ("expected u64", "expected a whole number from 0"),
         ("expected usize", "expected a whole number from 0"),
         ("expected a boolean", "expected true or false"),
-        ("expected socket address", "expected an address such as \"127.0.0.1:1883\" or \"[::]:1883\""),
-        ("invalid socket address syntax", "expected an address such as \"127.0.0.1:1883\" or \"[::]:1883\""),
     ];
     words.iter().fold(message.to_owned(), |message, (rust, plain)| message.replace(rust, plain))
 }
@@ -185,16 +189,18 @@ mod tests {
     #[test]
     fn every_unknown_key_is_told_with_what_it_may_mean() {
         let text = "shard = 2\n[[listeners]]\naddress = '0.0.0.0:1'\n[[listeners]]\nadress = '0.0.0.0:2'\n\
-                    address = '0.0.0.0:2'\n[log]\nlevle = 'info'\n[limits]\nrecieve_max = 5\nbanana = 1\n[limit]\n";
+                    address = '0.0.0.0:2'\nmore_certificates = [{ certficate = 'a' }]\n[log]\nlevle = 'info'\n[limits]\nrecieve_max = 5\nbanana = 1\n[limit]\n";
         assert_eq!(
             errors(text),
             [
                 "thrum.toml:1: unknown key \"shard\"; did you mean \"shards\"?",
                 "thrum.toml:5: unknown key \"adress\"; did you mean \"address\"?",
-                "thrum.toml:8: unknown key \"levle\"; did you mean \"level\"?",
-                "thrum.toml:10: unknown key \"recieve_max\"; did you mean \"receive_max\"?",
-                "thrum.toml:11: unknown key \"banana\"",
-                "thrum.toml:12: unknown key \"limit\"; did you mean \"limits\"?",
+                "thrum.toml:7: listeners[1].more_certificates[0]: missing field `certificate`",
+                "thrum.toml:7: unknown key \"certficate\"; did you mean \"certificate\"?",
+                "thrum.toml:9: unknown key \"levle\"; did you mean \"level\"?",
+                "thrum.toml:11: unknown key \"recieve_max\"; did you mean \"receive_max\"?",
+                "thrum.toml:12: unknown key \"banana\"",
+                "thrum.toml:13: unknown key \"limit\"; did you mean \"limits\"?",
             ]
         );
     }
@@ -222,12 +228,12 @@ mod tests {
             ),
             (
                 "[[listeners]]\naddress = '0.0.0.0:1'\n[[listeners]]\naddress = 'localhost'",
-                "4: listeners[1].address: expected an address such as \"127.0.0.1:1883\" or \"[::]:1883\"",
+                "4: listeners[1].address: expected an address such as \"127.0.0.1:1883\", \"[::]:1883\" or \
+                 \"unix:/run/thrum.sock\"",
             ),
             (
                 "listeners = [{ address = 1883 }]",
-                "1: listeners[0].address: invalid type: integer `1883`, \
-                 expected an address such as \"127.0.0.1:1883\" or \"[::]:1883\"",
+                "1: listeners[0].address: invalid type: integer `1883`, expected a string",
             ),
             ("\n[[listeners]]\n", "2: listeners[0]: missing field `address`"),
             ("listeners = 5", "1: listeners: invalid type: integer `5`, expected a sequence"),
@@ -246,6 +252,12 @@ mod tests {
                 "[[listeners]]\naddress = '[::]:5'\n[[listeners]]\naddress = '[::]:5'",
                 "4: listeners[1].address = \"[::]:5\" is the address of another listener too",
             ),
+            ("[[listeners]]\naddress = '[::]:5'\n\ncertificate = 'c'", "1: listeners[0].key is missing"),
+            (
+                "[access]\n\n[access.jwt]\nleeway_secs = 9999",
+                "4: access.jwt.leeway_secs = 9999 is out of range: it must be from 0 to 3600",
+            ),
+            ("[access.hook]\nurl = 'mqtt://a'", "2: access.hook.url must begin with http:// or https://"),
         ] {
             assert_eq!(errors(text), [format!("thrum.toml:{error}")], "{text}");
         }

@@ -1,8 +1,12 @@
 //! The connections of a shard, by the small dense numbers that the core knows them by. A number is given to another
 //! connection only after a release, which is when no output for the old one can be left.
 
+use std::collections::HashMap;
+
 use slab::Slab;
 
+use super::doors::Place;
+use crate::access::Seat;
 use crate::base::ConnId;
 use crate::net::Connection;
 
@@ -11,6 +15,8 @@ pub(super) struct Connections {
     slots: Slab<Option<Connection>>,
     /// Without a connection, and not given away yet.
     emptied: Vec<ConnId>,
+    /// Of those that have taken something that is bounded.
+    places: HashMap<ConnId, Place>,
 }
 
 const _: () = assert!(size_of::<Option<Connection>>() == size_of::<Connection>());
@@ -32,7 +38,32 @@ impl Connections {
         self.slots.get_mut(conn.0 as usize)?.as_mut()
     }
 
+    /// What it takes of what is bounded is given back when it is.
+    pub(super) fn set_place(&mut self, conn: ConnId, place: Place) {
+        if place.is_counted() {
+            self.places.insert(conn, place);
+        }
+    }
+
+    /// A connection that goes on elsewhere, with its place.
+    pub(super) fn take_away(&mut self, conn: ConnId) -> Option<(Connection, Place)> {
+        let place = self.places.remove(&conn).unwrap_or_default();
+        Some((self.take(conn)?, place))
+    }
+
+    pub(super) fn is_seated(&self, conn: ConnId) -> bool {
+        self.places.get(&conn).is_some_and(Place::is_seated)
+    }
+
+    pub(super) fn take_seat(&mut self, conn: ConnId, seat: Option<Seat>) {
+        if seat.is_some() {
+            self.places.entry(conn).or_default().take_seat(seat);
+        }
+    }
+
+    /// One that ends; its place is free.
     pub(super) fn take(&mut self, conn: ConnId) -> Option<Connection> {
+        self.places.remove(&conn);
         let connection = self.slots.get_mut(conn.0 as usize)?.take();
         if connection.is_some() {
             self.emptied.push(conn);

@@ -1,4 +1,4 @@
-//! The control socket of a running broker, in the store's directory: what `thrum store` asks for comes as one line, and
+//! The control socket of a running broker, in the store's directory: what `thrum store` and `thrum bans` ask for comes as one line, and
 //! is answered by lines, the first of which is `ok` or `error` and why. Served one after the other by a thread.
 
 use std::fs::{self, Permissions};
@@ -6,6 +6,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -13,7 +14,10 @@ use std::time::{Duration, Instant};
 use rustix::net::{Shutdown, shutdown};
 use tracing::{info, warn};
 
+use super::bans_answer;
+use super::clock::Clock;
 use super::command::{Command, ShardHandle};
+use crate::access::Bans;
 use crate::storage::StoreHandle;
 
 /// In the directory of the store.
@@ -37,7 +41,7 @@ pub(super) struct Control {
 
 impl Control {
     /// The directory is this process's: a socket that is there already is left from one that is gone.
-    pub(super) fn start(directory: &Path, shards: Vec<ShardHandle>, store: StoreHandle) -> io::Result<Self> {
+    pub(super) fn start(directory: &Path, asked: Asked) -> io::Result<Self> {
         let path = directory.join(SOCKET_FILE);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -47,7 +51,7 @@ impl Control {
         // The directory is its owner's alone, so that nobody else came in before.
         fs::set_permissions(&path, Permissions::from_mode(0o600))?;
         let served = listener.try_clone()?;
-        let server = Server { shards, store };
+        let server = Server { asked };
         let thread = thread::Builder::new().name("control".into()).spawn(move || server.serve(&served))?;
         Ok(Self { listener, thread, path })
     }
@@ -60,9 +64,16 @@ impl Control {
     }
 }
 
+/// What can be asked.
+pub(super) struct Asked {
+    pub(super) shards: Vec<ShardHandle>,
+    pub(super) store: StoreHandle,
+    pub(super) bans: Arc<Bans>,
+    pub(super) clock: Clock,
+}
+
 struct Server {
-    shards: Vec<ShardHandle>,
-    store: StoreHandle,
+    asked: Asked,
 }
 
 impl Server {
@@ -82,12 +93,20 @@ impl Server {
         let answer = match line.strip_suffix('\n').map(|line| line.split_once(' ').unwrap_or((line, ""))) {
             Some(("backup", into)) => self.back_up(into),
             Some(("stats", "")) => self.stats(),
-            _ => Err("unknown command; there are `backup DIRECTORY` and `stats`".to_owned()),
+            Some(("bans", "")) => Ok(bans_answer::list(&self.asked.bans, self.asked.clock.now())),
+            Some(("lift", who)) => self.lift(who),
+            _ => Err("unknown command; there are `backup DIRECTORY`, `stats`, `bans` and `lift WHO`".to_owned()),
         };
         match answer {
             Ok(text) => write!(client, "ok\n{text}"),
             Err(what) => writeln!(client, "error {}", what.replace('\n', " ")),
         }
+    }
+
+    fn lift(&self, who: &str) -> Result<String, String> {
+        let who = bans_answer::lift(&self.asked.bans, self.asked.clock.now(), who)?;
+        info!(%who, "no longer banned");
+        Ok(String::new())
     }
 
     fn back_up(&self, into: &str) -> Result<String, String> {
@@ -97,7 +116,7 @@ impl Server {
         }
         let began = Instant::now();
         self.settle_all()?;
-        let told = self.store.backup(into.clone()).recv().map_err(|_| "the store has stopped".to_owned())?;
+        let told = self.asked.store.backup(into.clone()).recv().map_err(|_| "the store has stopped".to_owned())?;
         match told {
             Ok(report) => {
                 let ms = began.elapsed().as_millis() as u64;
@@ -114,12 +133,12 @@ impl Server {
     /// Everything that was recorded before this is in the settled store when it returns.
     fn settle_all(&self) -> Result<(), String> {
         let (done, settled) = channel();
-        for shard in &self.shards {
+        for shard in &self.asked.shards {
             shard.tell(Command::Rotate(done.clone()));
         }
         drop(done);
         let deadline = Instant::now() + SETTLE_TIME_MAX;
-        for _ in &self.shards {
+        for _ in &self.asked.shards {
             let left = deadline.saturating_duration_since(Instant::now());
             settled.recv_timeout(left).map_err(|error| match error {
                 RecvTimeoutError::Timeout => "what is stored is not settled yet; see the broker's log".to_owned(),
@@ -132,7 +151,7 @@ impl Server {
     /// With what the shards had recorded until now.
     fn stats(&self) -> Result<String, String> {
         self.settle_all()?;
-        let stats = self.store.stats().map_err(|error| error.to_string())?;
+        let stats = self.asked.store.stats().map_err(|error| error.to_string())?;
         Ok([
             ("sessions", stats.sessions),
             ("subscriptions", stats.subscriptions),

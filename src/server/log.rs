@@ -100,9 +100,14 @@ pub fn log_event(event: &Event, peer: Option<Peer>, shard: ShardId) {
             shard,
             "connected"
         ),
-        Event::Refused { client_id, reason, .. } => {
-            info!(client = foreign(client_id), address, reason = reason.to_string(), shard, "refused");
-        }
+        Event::Refused { client_id, user_name, reason, .. } => info!(
+            client = foreign(client_id),
+            address,
+            user = user_name.as_deref().map(foreign),
+            reason = reason.to_string(),
+            shard,
+            "refused"
+        ),
         Event::Disconnected { client_id, cause, .. } => info!(
             client = client_id.as_deref().map(foreign),
             address,
@@ -294,12 +299,17 @@ mod tests {
     #[test]
     fn refusals_and_ends_of_sessions_have_their_lines() {
         let (client_id, reason) = (Box::<str>::from("meter"), ReasonCode::NotAuthorized);
-        let refused = Event::Refused { conn: ConnId(7), client_id: client_id.clone(), reason };
+        let user_name = Some("ada\n".into());
+        let refused = Event::Refused { conn: ConnId(7), client_id: client_id.clone(), user_name, reason };
         let publish = Event::PublishRefused { client_id: client_id.clone(), topic: "a/b".into(), reason };
         let subscribe = Event::SubscribeRefused { client_id: client_id.clone(), filter: "a/#".into(), reason };
         let ended = Event::SessionEnded { client_id, expired: true };
         for (event, line) in [
-            (refused, "INFO refused client=\"meter\" address=192.0.2.1:5000 reason=\"not authorized (0x87)\" shard=1"),
+            (
+                refused,
+                "INFO refused client=\"meter\" address=192.0.2.1:5000 user=\"ada\\n\" reason=\"not authorized (0x87)\" \
+                 shard=1",
+            ),
             (publish, "WARN publish refused client=\"meter\" topic=\"a/b\" reason=\"not authorized (0x87)\" shard=1"),
             (
                 subscribe,

@@ -11,13 +11,17 @@ use signal_hook::iterator::Signals;
 use signal_hook::low_level;
 use tracing::{error, info, warn};
 
+use super::bans_command::run_bans;
 use super::boot::Broker;
 use super::command_line::{CommandLine, Task};
 use super::config::Config;
+use super::config_file::Errors;
 use super::host::{HostLimits, raise_descriptor_limit};
 use super::log::Log;
+use super::prepared::check;
 use super::store_command::run_store;
-use crate::access::Open;
+use super::watch::{Stamps, Watch};
+use crate::net::ListenAddress;
 
 /// A panic's backtrace goes to stderr past the log, which whoever should read it may not do.
 const BACKTRACE_TIME_MAX: Duration = Duration::from_secs(1);
@@ -27,6 +31,8 @@ const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What `thrum` does, as its command line says.
 pub fn run(command_line: &CommandLine) -> ExitCode {
+    let mut stamps = Stamps::default();
+    command_line.config.iter().for_each(|path| stamps.look_at(path));
     let config = match command_line.read_config() {
         Ok(config) => config,
         Err(errors) => {
@@ -36,6 +42,9 @@ pub fn run(command_line: &CommandLine) -> ExitCode {
     };
     if let Some(Task::Store { directory, command }) = &command_line.task {
         return run_store(command, directory.as_ref().unwrap_or(&config.store.directory));
+    }
+    if let Some(Task::Bans { directory, command }) = &command_line.task {
+        return run_bans(command, directory.as_ref().unwrap_or(&config.store.directory));
     }
     raise_descriptor_limit();
     let host = HostLimits::read();
@@ -50,7 +59,8 @@ pub fn run(command_line: &CommandLine) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let result = serve(command_line, config, &host, &log);
+    config.files().iter().for_each(|path| stamps.look_at(path));
+    let result = serve(command_line, config, stamps, &host, &log);
     if let Err(what) = &result {
         error!("{what}");
     }
@@ -60,8 +70,15 @@ pub fn run(command_line: &CommandLine) -> ExitCode {
 
 /// The machine may be another one than the broker's: its limits are told, and judged only at start.
 fn tell_valid(host: &HostLimits, config: &Config) -> ExitCode {
+    let warnings = match check(config) {
+        Ok(warnings) => warnings,
+        Err(errors) => {
+            errors.iter().for_each(|error| eprintln!("{error}"));
+            return ExitCode::FAILURE;
+        }
+    };
     let error = host.check().err().map(|error| error.to_string());
-    for warning in host.warnings(config).into_iter().chain(error) {
+    for warning in host.warnings(config).into_iter().chain(error).chain(warnings) {
         eprintln!("warning: {warning}");
     }
     match writeln!(io::stdout(), "the configuration is valid") {
@@ -70,7 +87,13 @@ fn tell_valid(host: &HostLimits, config: &Config) -> ExitCode {
     }
 }
 
-fn serve(command_line: &CommandLine, config: Config, host: &HostLimits, log: &Log) -> Result<(), String> {
+fn serve(
+    command_line: &CommandLine,
+    config: Config,
+    stamps: Stamps,
+    host: &HostLimits,
+    log: &Log,
+) -> Result<(), String> {
     announce(command_line, &config, host);
     host.check().map_err(|error| error.to_string())?;
     die_with_any_thread(log.clone());
@@ -78,11 +101,17 @@ fn serve(command_line: &CommandLine, config: Config, host: &HostLimits, log: &Lo
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2])
         .map_err(|error| format!("cannot take signals: {error}"))?;
     let broker = start_unless_stopped(&mut signals, &config, host)?;
-    for address in broker.addresses() {
+    for address in broker.listen_addresses() {
         info!(%address, "listening");
     }
+    let watch = Watch::start(signal_change).map_err(|error| format!("cannot watch files: {error}"))?;
+    if config.access.watch {
+        watch.follow(stamps.clone());
+    }
     info!("ready");
-    reload_until_stopped(&mut signals, command_line, config, host, log, &broker);
+    let mut running = Running { command_line, config, stamps, host, log, broker, watch };
+    running.reload_until_stopped(&mut signals);
+    let broker = running.broker;
     let log = log.clone();
     thread::spawn(move || leave_when_asked_again(signals, &log));
     info!("stopping");
@@ -97,7 +126,7 @@ fn start_unless_stopped(signals: &mut Signals, config: &Config, host: &HostLimit
     let (config, cores) = (config.clone(), host.cores.clone());
     thread::Builder::new()
         .name("boot".into())
-        .spawn(move || _ = done.send(Broker::start(&config, &cores, || Box::new(Open))))
+        .spawn(move || _ = done.send(Broker::start_guarded(&config, &cores)))
         .map_err(|error| format!("cannot start: {error}"))?;
     loop {
         match started.recv_timeout(SIGNAL_INTERVAL) {
@@ -146,65 +175,86 @@ fn limit(value: u64) -> String {
     if value == u64::MAX { "unlimited".into() } else { value.to_string() }
 }
 
-/// Comes back when a signal says that the broker is to stop.
-fn reload_until_stopped(
-    signals: &mut Signals,
-    command_line: &CommandLine,
-    mut config: Config,
-    host: &HostLimits,
-    log: &Log,
-    broker: &Broker,
-) {
-    for signal in signals.forever() {
-        match signal {
-            SIGHUP => {}
-            SIGUSR1 if broker.is_durable() => {
-                broker.commit_now();
-                info!("USR1: what is not on the disk yet is written there now");
-                continue;
+/// As if an operator had said that files changed: he can do so himself at the same time.
+fn signal_change() {
+    info!("files have changed");
+    // Fails only for what is no signal.
+    let _ = low_level::raise(SIGHUP);
+}
+
+/// A broker that runs, and what it was started with.
+struct Running<'a> {
+    command_line: &'a CommandLine,
+    config: Config,
+    /// The files that were read, as they were then.
+    stamps: Stamps,
+    host: &'a HostLimits,
+    log: &'a Log,
+    broker: Broker,
+    watch: Watch,
+}
+
+impl Running<'_> {
+    /// Comes back when a signal says that the broker is to stop.
+    fn reload_until_stopped(&mut self, signals: &mut Signals) {
+        for signal in signals.forever() {
+            match signal {
+                SIGHUP if self.command_line.config.is_none() => info!("no configuration file to read again"),
+                SIGHUP => {
+                    if let Err(errors) = self.reload() {
+                        errors.iter().for_each(|error| error!("{error}"));
+                        error!("the configuration stays as it was");
+                    }
+                }
+                SIGUSR1 if self.broker.is_durable() => {
+                    self.broker.commit_now();
+                    info!("USR1: what is not on the disk yet is written there now");
+                }
+                SIGUSR1 => info!("USR1 has nothing to do: there is no store, all is in memory"),
+                SIGUSR2 => info!("USR2 has nothing to do: $SYS tells of subscriptions"),
+                _ => return,
             }
-            SIGUSR1 => {
-                info!("USR1 has nothing to do: there is no store, all is in memory");
-                continue;
-            }
-            SIGUSR2 => {
-                info!("USR2 has nothing to do: $SYS tells of subscriptions");
-                continue;
-            }
-            _ => return,
         }
-        if let Some(new) = reread(command_line, &config, host) {
-            log.set_level(new.log.level);
-            broker.reload(&new);
-            config = new;
+    }
+
+    /// Goes on as the configuration says now, and tells what it changes.
+    fn reload(&mut self) -> Result<(), Errors> {
+        let mut stamps = Stamps::default();
+        self.command_line.config.iter().for_each(|path| stamps.look_at(path));
+        let new = self.host.fit(self.command_line.read_config()?);
+        new.files().iter().for_each(|path| stamps.look_at(path));
+        let fixed = self.config.changes_needing_restart(&new);
+        let new = new.with_restart_values_of(&self.config);
+        let before: Vec<_> = self.broker.listen_addresses().cloned().collect();
+        if let Err(errors) = self.broker.reload(&new) {
+            if self.config.access.watch {
+                // What has to be put right may be a file that was not named before.
+                self.watch.follow(stamps.or(&self.stamps));
+            }
+            return Err(errors);
         }
+        fixed.iter().for_each(|key| warn!(key, "changes at the next start only"));
+        for key in self.config.changes(&new) {
+            info!(key, "changed");
+        }
+        tell_listeners(&before, &self.broker);
+        self.host.warnings(&new).iter().for_each(|warning| warn!("{warning}"));
+        self.watch.follow(if new.access.watch { stamps.clone() } else { Stamps::default() });
+        info!("configuration read again");
+        self.log.set_level(new.log.level);
+        (self.config, self.stamps) = (new, stamps);
+        Ok(())
     }
 }
 
-/// The configuration to go on with, told with what it changes; `None`: as before.
-fn reread(command_line: &CommandLine, old: &Config, host: &HostLimits) -> Option<Config> {
-    if command_line.config.is_none() {
-        info!("no configuration file to read again");
-        return None;
+fn tell_listeners(before: &[ListenAddress], broker: &Broker) {
+    let now: Vec<_> = broker.listen_addresses().collect();
+    for address in before.iter().filter(|address| !now.contains(address)) {
+        info!(%address, "no longer listening");
     }
-    let new = match command_line.read_config() {
-        Ok(new) => host.fit(new),
-        Err(errors) => {
-            errors.iter().for_each(|error| error!("{error}"));
-            error!("the configuration stays as it was");
-            return None;
-        }
-    };
-    for key in old.changes_needing_restart(&new) {
-        warn!(key, "changes at the next start only");
+    for address in now.into_iter().filter(|address| !before.contains(address)) {
+        info!(%address, "listening");
     }
-    let new = new.with_restart_values_of(old);
-    for key in old.changes(&new) {
-        info!(key, "changed");
-    }
-    host.warnings(&new).iter().for_each(|warning| warn!("{warning}"));
-    info!("configuration read again");
-    Some(new)
 }
 
 /// Who cannot wait for the drain says so with a second signal.

@@ -14,16 +14,18 @@ use super::config::Config;
 use super::connections::Connections;
 use super::doors::Doors;
 use super::gather::Gather;
+use super::listening::Listening;
 use super::memory::GiveBack;
+use super::overload::{Change, Overload};
 use super::parcel::Parcel;
 use super::report::Report;
 use super::shard_store::ShardStore;
 use super::stage::Stage;
 use crate::base::limits::TIMER_TICK;
-use crate::base::{ConnId, Counters, ListenerId, Millis, ShardId, Timestamp};
+use crate::base::{ConnId, Counters, Millis, ShardId, Timestamp};
 use crate::broker::{Effects, Input, ShardCore};
 use crate::mesh::Port;
-use crate::net::{Lingering, Listener, Poller, Readiness, Transport, Workspace};
+use crate::net::{Lingering, Poller, Readiness, Workspace};
 use crate::storage::ShardImage;
 
 /// What one read takes at most, and so what a connection may say in a turn, however few there are.
@@ -54,16 +56,6 @@ pub(super) struct ShardParts {
     pub(super) started: Sender<io::Result<()>>,
 }
 
-/// A listener, as one shard has it.
-#[derive(Debug)]
-pub(super) struct Listening {
-    pub(super) listener: Listener,
-    pub(super) id: ListenerId,
-    pub(super) transport: Arc<Transport>,
-    /// There may be more to accept than one turn takes.
-    pub(super) has_more: bool,
-}
-
 /// What came and went through this shard's sockets.
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Traffic {
@@ -84,6 +76,9 @@ pub(super) struct Shard {
     /// When the log said last that somebody could not come in.
     pub(super) told_no_room: Option<Timestamp>,
     pub(super) connections: Connections,
+    pub(super) overload: Overload,
+    /// Connections whose turn it was to be read, since the start.
+    pub(super) served: u64,
     pub(super) lingering: Lingering,
     /// To be read, in this order.
     pub(super) ready: VecDeque<ConnId>,
@@ -130,8 +125,8 @@ impl Shard {
         let ShardParts { config, listeners, port, doors, commands, checks, clock, image, started } = parts;
         let (me, shards, poller) = (port.shard(), port.shards(), Poller::new()?);
         poller.add_source(port.alarm(), ALARM_TOKEN)?;
-        for (index, listener) in listeners.iter().enumerate() {
-            poller.add_listener(&listener.listener, LISTENER_TOKEN | index as u64)?;
+        for Listening { listener, id, .. } in &listeners {
+            poller.add_listener(listener, LISTENER_TOKEN | u64::from(id.0))?;
         }
         Ok(Self {
             config,
@@ -143,6 +138,8 @@ impl Shard {
             accept_again: None,
             told_no_room: None,
             connections: Connections::default(),
+            overload: Overload::new(clock.now()),
+            served: 0,
             lingering: Lingering::default(),
             ready: VecDeque::new(),
             arrivals: Vec::new(),
@@ -180,7 +177,9 @@ impl Shard {
         let mut is_busy = true;
         while !self.is_finished(self.clock.now()) {
             self.wait(is_busy);
-            is_busy = self.turn(self.clock.now());
+            let now = self.clock.now();
+            self.look_at_load(now, is_busy);
+            is_busy = self.turn(now);
         }
         if let Some(store) = &mut self.store {
             store.close();
@@ -206,6 +205,20 @@ impl Shard {
         self.turn_journal(now);
         self.apply(now);
         self.is_busy()
+    }
+
+    /// Whether who waits to be read does so for too long.
+    fn look_at_load(&mut self, now: Timestamp, was_busy: bool) {
+        let max = Millis(self.config.limits.overload_ms.into());
+        let Some(change) = self.overload.look(now, was_busy, self.served, self.ready.len(), max) else { return };
+        let (shard, delay_ms) = (self.port.shard().index(), self.overload.average().0);
+        let is_overloaded = change == Change::Begins;
+        if is_overloaded {
+            tracing::warn!(shard, delay_ms, "too much to do: nobody new is let in until input waits less");
+        } else {
+            tracing::info!(shard, delay_ms, "no longer too much to do: clients are let in again");
+        }
+        self.core.handle(now, Input::Load { is_overloaded }, &mut self.effects);
     }
 
     fn is_busy(&self) -> bool {
@@ -235,7 +248,8 @@ impl Shard {
         match readiness.token & TOKEN_KIND {
             CONNECTION_TOKEN => self.take_connection_readiness(now, ConnId(number), readiness),
             LISTENER_TOKEN => {
-                if let Some(listening) = self.listeners.get_mut(number as usize) {
+                if let Some(listening) = self.listeners.iter_mut().find(|listening| u32::from(listening.id.0) == number)
+                {
                     listening.has_more = true;
                 }
             }
@@ -302,11 +316,8 @@ impl Shard {
         while let Ok(command) = self.commands.try_recv() {
             took_any = true;
             match command {
-                Command::Configure(config) => {
-                    self.core.reconfigure(now, config.options(), &mut self.effects);
-                    self.config = config;
-                    self.report.iter_mut().for_each(|report| report.hurry(now));
-                }
+                Command::Configure(new) => self.reconfigure(now, *new),
+                Command::Listen(added) => self.listen(added),
                 Command::Verdict { check, verdict } => {
                     self.core.handle(now, Input::Verdict { check, verdict }, &mut self.effects);
                 }

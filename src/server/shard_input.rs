@@ -1,7 +1,11 @@
 //! What comes to a shard: connections, their bytes, and parcels of other shards.
 
+use zeroize::Zeroize as _;
+
+use super::doors::Place;
 use super::parcel::Parcel;
 use super::shard::{CONNECTION_TOKEN, READ_BYTES_MAX, Shard};
+use crate::access::Entrance;
 use crate::base::{ConnId, Millis, Refusal, Timestamp};
 use crate::broker::Input;
 use crate::net::{Accepted, Connection, Received, Unread};
@@ -11,6 +15,15 @@ pub(super) const ACCEPTS_PER_TURN: usize = 128;
 
 /// How long accepting rests when there is no descriptor for another connection.
 const ACCEPT_PAUSE: Millis = Millis(100);
+
+/// How long accepting rests when connections come as fast as they may; who waits for that waits no longer than for a
+/// busy turn.
+const PACE_PAUSE: Millis = Millis(10);
+
+/// How long accepting rests while there is too much to do, and how many are accepted between: they are told that the
+/// server is busy, and more would have it busy with that.
+const OVERLOAD_PAUSE: Millis = Millis(50);
+const ACCEPTS_WHILE_OVERLOADED: usize = 16;
 
 /// How often the log says that somebody could not come in.
 const NO_ROOM_PAUSE: Millis = Millis::from_secs(10);
@@ -34,6 +47,8 @@ struct Fed {
     used: usize,
     /// So many more are needed before the rest is worth another look; zero: it only waits.
     need: usize,
+    /// Credentials were among it: it has to be wiped.
+    had_secret: bool,
 }
 
 impl Shard {
@@ -47,20 +62,31 @@ impl Shard {
                 self.accept(now, index);
             }
         }
+        if self.overload.is_over() {
+            self.accept_again = Some(now + OVERLOAD_PAUSE);
+        }
+    }
+
+    const fn accepts_per_turn(&self) -> usize {
+        if self.overload.is_over() { ACCEPTS_WHILE_OVERLOADED } else { ACCEPTS_PER_TURN }
     }
 
     fn accept(&mut self, now: Timestamp, index: usize) {
-        for _ in 0..ACCEPTS_PER_TURN {
+        for _ in 0..self.accepts_per_turn() {
             let listening = &self.listeners[index];
+            if self.doors.is_waiting(now, listening.id) {
+                self.accept_again = Some(now + PACE_PAUSE);
+                return;
+            }
             match listening.listener.accept() {
                 Accepted::Connection(socket, peer) => {
                     self.traffic.sockets_opened += 1;
-                    if self.doors.enter() {
-                        let connection = Connection::accepted(socket, peer, listening.id, &listening.transport);
-                        self.open(now, connection);
-                    } else {
-                        self.counters.refuse(Refusal::TooManyConnections);
-                        self.tell_no_room(now, "connections_max is reached");
+                    let connection = Connection::accepted(socket, peer, listening.id, &listening.transport);
+                    // Where a header tells it, it is looked at when it has come.
+                    let address = peer.address().filter(|_| !listening.transport.expects_proxy_header);
+                    match self.doors.enter(now, listening.id, address.map(|address| address.ip())) {
+                        Ok(place) => _ = self.open(now, connection, place),
+                        Err(refusal) => self.turn_away(now, refusal),
                     }
                 }
                 Accepted::Nothing => {
@@ -76,6 +102,13 @@ impl Shard {
         }
     }
 
+    fn turn_away(&mut self, now: Timestamp, refusal: Refusal) {
+        self.counters.refuse(refusal);
+        if refusal == Refusal::TooManyConnections {
+            self.tell_no_room(now, "connections_max is reached");
+        }
+    }
+
     fn tell_no_room(&mut self, now: Timestamp, why: &str) {
         if self.told_no_room.is_none_or(|at| now - at >= NO_ROOM_PAUSE) {
             self.told_no_room = Some(now);
@@ -85,7 +118,7 @@ impl Shard {
     }
 
     /// A connection is this shard's from here on.
-    fn open(&mut self, now: Timestamp, mut connection: Connection) -> Option<ConnId> {
+    fn open(&mut self, now: Timestamp, mut connection: Connection, place: Place) -> Option<ConnId> {
         connection.has_entered = false;
         let conn = self.connections.insert(connection);
         let watched = self
@@ -98,20 +131,38 @@ impl Shard {
             self.doors.leave(1);
             return None;
         }
+        self.connections.set_place(conn, place);
         self.core.handle(now, Input::Opened { conn }, &mut self.effects);
         self.enter(now, conn);
         Some(conn)
     }
 
-    /// Tells the core where a client comes in, as soon as its connection's layers know.
-    fn enter(&mut self, now: Timestamp, conn: ConnId) {
+    /// Tells the core where a client comes in, as soon as its connection's layers know. False: it may not come in.
+    fn enter(&mut self, now: Timestamp, conn: ConnId) -> bool {
         let Some(connection) = self.connections.get_mut(conn).filter(|connection| !connection.has_entered) else {
-            return;
+            return true;
         };
-        if let Some(entrance) = connection.entrance() {
-            connection.has_entered = true;
-            self.core.handle(now, Input::Entered { conn, entrance }, &mut self.effects);
+        let Some(entrance) = connection.entrance() else { return true };
+        connection.has_entered = true;
+        if let Err(refusal) = self.seat_proxied(now, conn, &entrance) {
+            self.counters.refuse(refusal);
+            self.lost.push(conn);
+            return false;
         }
+        self.core.handle(now, Input::Entered { conn, entrance }, &mut self.effects);
+        true
+    }
+
+    /// Whose address came in a header, takes his seat when it came; once, also where he is to move home.
+    fn seat_proxied(&mut self, now: Timestamp, conn: ConnId, entrance: &Entrance) -> Result<(), Refusal> {
+        let listening = self.listeners.iter().find(|listening| listening.id == entrance.listener);
+        let is_proxied = listening.is_some_and(|listening| listening.transport.expects_proxy_header);
+        let Some(address) = entrance.address.filter(|_| is_proxied && !self.connections.is_seated(conn)) else {
+            return Ok(());
+        };
+        let seat = self.doors.seat(now, address)?;
+        self.connections.take_seat(conn, seat);
+        Ok(())
     }
 
     /// Reads those that wait for it, each once.
@@ -124,6 +175,7 @@ impl Shard {
                 return;
             }
             let Some(conn) = self.ready.pop_front() else { return };
+            self.served += 1;
             self.serve(now, conn);
         }
     }
@@ -138,10 +190,11 @@ impl Shard {
             None => self.read(now, conn, 0),
             Some(unread) if unread.need == 0 => {
                 // It only waited: it is looked at again, and then the socket.
-                self.feed_own(now, conn, unread.bytes);
+                self.feed_own(now, conn, unread.into_bytes());
                 self.queue(conn);
             }
             Some(unread) if unread.bytes.len() + unread.need <= UNREAD_COPY_BYTES_MAX => {
+                // `unread` wipes itself where it must.
                 self.scratch[..unread.bytes.len()].copy_from_slice(&unread.bytes);
                 self.read(now, conn, unread.bytes.len());
             }
@@ -159,15 +212,21 @@ impl Shard {
             Received::Nothing | Received::End => 0,
         };
         self.traffic.bytes_received += bytes as u64;
-        let all = &scratch[..before + bytes];
-        if !connection.has_entered {
-            self.enter(now, conn);
-        }
-        if bytes > 0 {
+        let all = &mut scratch[..before + bytes];
+        let may_speak = connection.has_entered || self.enter(now, conn);
+        if bytes > 0 && may_speak {
             let fed = self.feed(now, conn, all);
+            let had_secret = fed.had_secret;
             self.keep(conn, fed, |used| all[used..].to_vec());
+            if had_secret {
+                all.zeroize();
+            }
         } else if before > 0 {
-            self.keep(conn, Fed { used: 0, need: 1 }, |_| all.to_vec());
+            let unread = Unread { bytes: all.to_vec(), need: 1 };
+            if unread.may_hold_secret() {
+                all.zeroize();
+            }
+            self.keep_unread(conn, unread);
         }
         self.scratch = scratch;
         self.after_read(conn, received);
@@ -182,14 +241,20 @@ impl Shard {
         if unread.need > 0 {
             connection.keep_unread(unread);
         } else {
-            self.feed_own(now, conn, unread.bytes);
+            self.feed_own(now, conn, unread.into_bytes());
         }
         self.after_read(conn, received);
     }
 
     fn feed_own(&mut self, now: Timestamp, conn: ConnId, mut bytes: Vec<u8>) {
         let fed = self.feed(now, conn, &bytes);
+        let had_secret = fed.had_secret;
         self.keep(conn, fed, |used| {
+            if had_secret {
+                let rest = bytes[used..].to_vec();
+                bytes.zeroize();
+                return rest;
+            }
             bytes.drain(..used);
             // A long packet's buffer is not for the short rest.
             bytes.shrink_to(2 * bytes.len());
@@ -220,33 +285,38 @@ impl Shard {
 
     /// Keeps what the core did not use.
     fn keep(&mut self, conn: ConnId, fed: Fed, rest: impl FnOnce(usize) -> Vec<u8>) {
-        let Some(connection) = self.connections.get_mut(conn) else { return };
-        let bytes = rest(fed.used);
-        if !bytes.is_empty() {
-            connection.keep_unread(Box::new(Unread { bytes, need: fed.need }));
+        self.keep_unread(conn, Unread { bytes: rest(fed.used), need: fed.need });
+    }
+
+    fn keep_unread(&mut self, conn: ConnId, unread: Unread) {
+        if let Some(connection) = self.connections.get_mut(conn)
+            && !unread.bytes.is_empty()
+        {
+            connection.keep_unread(Box::new(unread));
         }
     }
 
     /// Gives the core a connection's input, piece by piece.
     fn feed(&mut self, now: Timestamp, conn: ConnId, bytes: &[u8]) -> Fed {
-        let (mut used, mut end) = (0, PIECE_BYTES.min(bytes.len()));
+        let (mut used, mut end, mut had_secret) = (0, PIECE_BYTES.min(bytes.len()), false);
         loop {
             let input = Input::Bytes { conn, bytes: &bytes[used..end] };
             let consumed = self.core.handle(now, input, &mut self.effects);
             used += consumed.bytes;
+            had_secret |= consumed.had_secret;
             if self.effects.moves.last().is_some_and(|(moved, _)| *moved == conn) {
                 // The core here knows it no more; it may take a while until the mesh has room for it.
                 self.rest(conn, true, false);
-                return Fed { used, need: 0 };
+                return Fed { used, need: 0, had_secret };
             }
             let fills_mesh = self.send_mesh() && self.is_mesh_full();
             let is_stalled = fills_mesh || !self.effects.records.is_empty() && self.is_store_behind();
             if consumed.held || is_stalled {
                 self.rest(conn, consumed.held, is_stalled);
-                return Fed { used, need: 0 };
+                return Fed { used, need: 0, had_secret };
             }
             if end == bytes.len() {
-                return Fed { used, need: consumed.need };
+                return Fed { used, need: consumed.need, had_secret };
             }
             if self.has_much_to_write() {
                 self.apply(now);
@@ -277,7 +347,7 @@ impl Shard {
                         self.apply(now);
                     }
                 }
-                Parcel::Connection(connection) => self.take_connection(now, *connection),
+                Parcel::Connection(moved) => self.take_connection(now, *moved),
                 Parcel::Restored => self.stage.hear_restored(from),
                 Parcel::Quiet => self.stage.hear_quiet(from),
                 Parcel::StatsAsked { round } => self.answer_stats(from, round),
@@ -291,11 +361,11 @@ impl Shard {
     }
 
     /// A connection comes home.
-    fn take_connection(&mut self, now: Timestamp, connection: Connection) {
+    fn take_connection(&mut self, now: Timestamp, (connection, place): (Connection, Place)) {
         if self.stage.is_draining() {
             return self.doors.leave(1);
         }
-        if let Some(conn) = self.open(now, connection) {
+        if let Some(conn) = self.open(now, connection, place) {
             self.arrivals.push(conn);
         }
     }

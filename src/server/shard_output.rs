@@ -122,11 +122,11 @@ impl Shard {
             return;
         }
         for (conn, to) in self.effects.moves.drain(..) {
-            let Some(mut connection) = self.connections.take(conn) else { continue };
+            let Some((mut connection, place)) = self.connections.take_away(conn) else { continue };
             // Fails only where it is not watched any more, which is what is wanted.
             let _ = self.poller.remove(&connection);
             (connection.is_queued, connection.is_held) = (false, false);
-            self.port.send(to, Parcel::Connection(Box::new(connection)));
+            self.port.send(to, Parcel::Connection(Box::new((connection, place))));
         }
         self.port.flush();
     }

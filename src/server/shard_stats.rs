@@ -4,7 +4,7 @@ use super::parcel::Parcel;
 use super::shard::Shard;
 use super::shard_store::ShardStore;
 use crate::base::{Millis, ShardId, Timestamp};
-use crate::broker::{Input, ShardStats};
+use crate::broker::{Input, LoadStats, ShardStats};
 
 /// How often the first shard looks whether $SYS topics are wanted, while they are not.
 const OFF_INTERVAL: Millis = Millis::from_secs(60);
@@ -42,12 +42,17 @@ impl Shard {
         }
     }
 
-    pub(super) fn stats(&self) -> ShardStats {
+    pub(super) fn stats(&mut self) -> ShardStats {
         let mut stats = self.core.stats();
         stats.counters.add(&self.counters);
         stats.bytes_received = self.traffic.bytes_received;
         stats.bytes_sent = self.traffic.bytes_sent;
         stats.sockets_opened = self.traffic.sockets_opened;
+        stats.load = LoadStats {
+            delay_ms: self.overload.average().0,
+            delay_ms_max: self.overload.take_longest().0,
+            overloaded: self.overload.is_over().into(),
+        };
         stats.journal = self.store.as_ref().map(ShardStore::stats).unwrap_or_default();
         stats.sockets_open = (self.connections.len() + self.lingering.len()) as u64;
         stats

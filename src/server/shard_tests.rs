@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use super::checks::Checks;
+use super::checks::{CheckLimits, CheckPool, Checks};
 use super::clock::Clock;
-use super::command::{Command, ShardHandle};
+use super::command::{Command, Reconfiguration, ShardHandle};
 use super::config::Config;
 use super::doors::Doors;
-use super::shard::{Listening, READ_BYTES_MAX, Shard, ShardParts};
+use super::listening::Listening;
+use super::shard::{READ_BYTES_MAX, Shard, ShardParts};
 use super::shard_input::ACCEPTS_PER_TURN;
 use crate::access::Open;
 use crate::base::{ConnId, ListenerId, Millis, Refusal, ShardId};
@@ -40,6 +41,11 @@ impl Shards {
         Self::with(Config { shards: count, connections_max, ..Config::default() }, ring_slots)
     }
 
+    /// Takes the room that it finds.
+    fn has_room(&self) -> bool {
+        self.doors.enter(self.clock.now(), ListenerId(0), None).is_ok()
+    }
+
     fn with(config: Config, ring_slots: usize) -> Self {
         Self::beginning_with(config, ring_slots, || None)
     }
@@ -48,12 +54,13 @@ impl Shards {
     fn beginning_with(config: Config, ring_slots: usize, image: impl Fn() -> Option<ShardImage>) -> Self {
         let config = Arc::new(Config { sys_interval_secs: 0, persistence: false, ..config });
         let count = config.shards;
-        let doors = Arc::new(Doors::new(config.connections_max));
+        let doors = Arc::new(config.doors(7, [ListenerId(0)]));
         let clock = Clock::start();
         let any_port = ListenAddress::from(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
         let listener = Listener::bind(&any_port).expect("a port");
         let address = listener.address().internet().expect("an internet address");
         let mut listeners = vec![Listening { listener, id: ListenerId(0), transport: Arc::default(), has_more: false }];
+        let checks = Arc::new(CheckPool::start(&CheckLimits::default()).expect("threads"));
         let mut handles = Vec::new();
         let mut shards = Vec::new();
         for (index, port) in mesh::build(count, ring_slots).expect("a mesh").into_iter().enumerate() {
@@ -68,7 +75,7 @@ impl Shards {
                 port,
                 doors: Arc::clone(&doors),
                 commands: receiver,
-                checks: Checks::start(me, handle).expect("a thread"),
+                checks: Checks::new(Arc::clone(&checks), handle),
                 clock,
                 image: image(),
                 started: channel().0,
@@ -419,7 +426,9 @@ fn who_was_too_slow_for_a_bound_goes_on_when_it_is_raised() {
     });
     assert!(sent < pings.len(), "all {sent} bytes went through");
     config.limits.output_bytes_max = 64 << 20;
-    assert!(shards.handles[0].tell(Command::Configure(Arc::new(config))), "a shard");
+    let transports = vec![(ListenerId(0), Arc::default())];
+    let new = Reconfiguration { config: Arc::new(config), guard: None, transports, done: channel().0 };
+    assert!(shards.handles[0].tell(Command::Configure(Box::new(new))), "a shard");
     let answers = shards.read(&mut client, sent / 2 * 2);
     assert_eq!(answers, [0xD0, 0].repeat(sent / 2));
 }
@@ -567,7 +576,7 @@ fn whoever_goes_makes_room_in_whatever_way() {
         let mut shards = Shards::with_room(1, 8, 1);
         way(shards.connect("client"));
         shards.turn(0);
-        assert!(shards.doors.enter());
+        assert!(shards.has_room());
     }
     // Who is told something and then cut off has a place as long as he stays, but for a bounded time.
     for stays in [false, true] {
@@ -575,7 +584,7 @@ fn whoever_goes_makes_room_in_whatever_way() {
         let mut client = shards.connect("client");
         client.write_all(&[0xC0, 0, 0xF0, 0]).expect("sent");
         turns(&mut shards, 0, 2);
-        assert!(!shards.doors.enter());
+        assert!(!shards.has_room());
         let now = shards.clock.now();
         if stays {
             shards.shards[0].turn(now + Millis::from_secs(3));
@@ -583,7 +592,7 @@ fn whoever_goes_makes_room_in_whatever_way() {
             drop(client);
             shards.turn(0);
         }
-        assert!(shards.doors.enter());
+        assert!(shards.has_room());
     }
 }
 

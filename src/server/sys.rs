@@ -21,7 +21,7 @@ type Count = fn(&ShardStats) -> u64;
 
 /// A message counts as stored for each session that holds it, and once more where it is retained; its bytes are those
 /// that the bounds on queues and retained messages count.
-const NUMBERS: [(&str, Number); 39] = [
+const NUMBERS: [(&str, Number); 43] = [
     ("clients/total", |seen| seen.total.sessions),
     ("clients/maximum", |seen| seen.clients_maximum),
     ("clients/connected", |seen| seen.total.sessions_connected),
@@ -54,6 +54,10 @@ const NUMBERS: [(&str, Number); 39] = [
     ("thrum/retained messages/bytes", |seen| seen.total.retained.bytes),
     ("thrum/dropped", |seen| seen.total.counters.dropped_in_all()),
     ("thrum/shards", |seen| seen.total.shards),
+    ("thrum/throttled", |seen| seen.total.counters.throttled),
+    ("thrum/load/delay_ms", |seen| seen.total.load.delay_ms),
+    ("thrum/load/delay_ms_max", |seen| seen.total.load.delay_ms_max),
+    ("thrum/load/shards_overloaded", |seen| seen.total.load.overloaded),
     ("thrum/store/commits", |seen| seen.total.journal.commits),
     ("thrum/store/records", |seen| seen.total.journal.records),
     ("thrum/store/bytes", |seen| seen.total.journal.bytes),
@@ -214,7 +218,7 @@ mod tests {
 
     use super::*;
     use crate::base::{Counters, Millis};
-    use crate::broker::{Held, JournalStats};
+    use crate::broker::{Held, JournalStats, LoadStats};
 
     const START: Timestamp = Timestamp(1_700_000_000_000);
     const MEMORY: HeapBytes = HeapBytes { current: 5, maximum: 6 };
@@ -256,7 +260,7 @@ mod tests {
             assert!(said.contains_key(name), "{name}");
         }
         let own = said.keys().filter(|name| !expected.contains(name));
-        assert_eq!(own.clone().count(), 12 + DropReason::COUNT + Refusal::COUNT);
+        assert_eq!(own.clone().count(), 16 + DropReason::COUNT + Refusal::COUNT);
         own.for_each(|name| assert!(name.starts_with("$SYS/broker/thrum/"), "{name}"));
         assert!(said.keys().all(|name| TopicName::new(name).is_ok()));
         assert!(said.contains_key("$SYS/broker/thrum/dropped/queue_full_oldest"));
@@ -296,6 +300,7 @@ mod tests {
                 sync_us_max: 27,
                 failing: 1,
             },
+            load: LoadStats { delay_ms: 28, delay_ms_max: 29, overloaded: 1 },
         };
         let mut total = ShardStats::default();
         total.add(&shard);
@@ -346,6 +351,10 @@ mod tests {
             ("thrum/store/segments", "52"),
             ("thrum/store/sync_us_max", "27"),
             ("thrum/store/failing", "2"),
+            ("thrum/throttled", "0"),
+            ("thrum/load/delay_ms", "28"),
+            ("thrum/load/delay_ms_max", "29"),
+            ("thrum/load/shards_overloaded", "2"),
         ] {
             assert_eq!(said[&format!("$SYS/broker/{name}")], text, "{name}");
         }

@@ -2,8 +2,8 @@
 //! variant's declaration, but that a message stands last.
 
 use super::wire::{
-    Reader, Sink, put_copy, put_id, put_message, put_option, put_options, put_packet_id, put_text, put_timestamp,
-    put_u32, put_will,
+    Reader, Sink, put_copy, put_id, put_message, put_option, put_options, put_owner, put_packet_id, put_text,
+    put_timestamp, put_u32, put_will,
 };
 use crate::broker::{Record, StoredWill};
 use crate::routing::TopicHasher;
@@ -11,7 +11,7 @@ use crate::routing::TopicHasher;
 /// What is stored beside the body, and tells what it is.
 pub const fn kind(record: &Record) -> u8 {
     match record {
-        Record::SessionStarted { .. } => 1,
+        Record::SessionStarted { owner: None, .. } => 1,
         Record::SessionResumed { .. } => 2,
         Record::SessionLeft { .. } => 3,
         Record::SessionEnded { .. } => 4,
@@ -32,15 +32,25 @@ pub const fn kind(record: &Record) -> u8 {
         Record::Spooled { .. } => 19,
         Record::Arrived { .. } => 20,
         Record::Unspooled { .. } => 21,
+        Record::SessionStarted { owner: Some(_), .. } => 22,
+        Record::SessionOwned { .. } => 23,
     }
 }
 
 /// Appends the record's body.
 pub fn put(record: &Record, out: &mut impl Sink) {
     match record {
-        Record::SessionStarted { client_id, expiry_secs } => {
+        Record::SessionStarted { client_id, expiry_secs, owner } => {
             put_text(out, client_id);
             put_u32(out, *expiry_secs);
+            // Its kind says whether there is one.
+            if let Some(owner) = owner {
+                put_owner(out, owner);
+            }
+        }
+        Record::SessionOwned { session, owner } => {
+            put_id(out, *session);
+            put_owner(out, owner);
         }
         Record::SessionResumed { session, expiry_secs } => {
             put_id(out, *session);
@@ -109,7 +119,7 @@ pub fn read(kind: u8, body: &[u8], hasher: &TopicHasher) -> Option<Record> {
 
 fn read_body(kind: u8, from: &mut Reader<'_>, hasher: &TopicHasher) -> Option<Record> {
     Some(match kind {
-        1 => Record::SessionStarted { client_id: from.text()?.into(), expiry_secs: from.u32()? },
+        1 => Record::SessionStarted { client_id: from.text()?.into(), expiry_secs: from.u32()?, owner: None },
         2 => Record::SessionResumed { session: from.id()?, expiry_secs: from.u32()? },
         3 => Record::SessionLeft { session: from.id()?, at: from.timestamp()?, expiry_secs: from.u32()? },
         4 => Record::SessionEnded { session: from.id()? },
@@ -143,6 +153,12 @@ fn read_body(kind: u8, from: &mut Reader<'_>, hasher: &TopicHasher) -> Option<Re
         }
         20 => Record::Arrived { spooled: from.id()? },
         21 => Record::Unspooled { spooled: from.id()? },
+        22 => Record::SessionStarted {
+            client_id: from.text()?.into(),
+            expiry_secs: from.u32()?,
+            owner: Some(from.read_owner()?),
+        },
+        23 => Record::SessionOwned { session: from.id()?, owner: from.read_owner()? },
         _ => return None,
     })
 }
@@ -208,6 +224,8 @@ mod tests {
             format!("01{session}00{message}"),
             "4301000000000000".to_owned(),
             "4301000000000000".to_owned(),
+            "0100000063070000000103000000616461020000006d2f".to_owned(),
+            format!("{session}0000000000"),
         ];
         for ((record, form), number) in one_of_each().iter().zip(forms).zip(1..) {
             let hex: String = body(record).iter().map(|byte| format!("{byte:02x}")).collect();
@@ -215,6 +233,6 @@ mod tests {
             assert_eq!(read(number, &body(record), &hasher()).as_ref(), Some(record));
         }
         assert_eq!(read(0, &[], &hasher()), None);
-        assert_eq!(read(22, &[], &hasher()), None);
+        assert_eq!(read(24, &[], &hasher()), None);
     }
 }

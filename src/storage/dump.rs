@@ -15,7 +15,7 @@ use super::recovery::new_meta;
 use super::segment::Segment;
 use super::settled::{Meta, Settled};
 use super::tables::{Outcome, SPOOL, Trouble};
-use crate::broker::{Message, StoredCopy, StoredItem, StoredMessage, StoredSession};
+use crate::broker::{Message, Owner, StoredCopy, StoredItem, StoredMessage, StoredSession};
 use crate::mqtt::PacketId;
 use crate::routing::SubscriptionOptions;
 
@@ -56,6 +56,7 @@ fn dump_session(session: &StoredSession, line: &mut dyn FnMut(String)) {
     let StoredSession {
         id,
         client_id,
+        owner,
         expiry_secs,
         left_at,
         subscriptions,
@@ -71,8 +72,11 @@ fn dump_session(session: &StoredSession, line: &mut dyn FnMut(String)) {
     let will = will.as_ref().map_or("null".into(), |will| {
         format!(r#"{{"delay_secs":{},"message":{}}}"#, will.delay_secs, message_json(&will.message))
     });
+    let owner = owner.as_ref().map_or("null".into(), |Owner { user, mount }| {
+        format!(r#"{{"user":{},"mount":{}}}"#, user.as_deref().map_or("null".into(), json), json(mount))
+    });
     line(format!(
-        r#"{{"session":{id},"client":{},"expiry_secs":{expiry_secs},"left_at":{left_at},"subscriptions":[{}],"in_flight":{},"waiting":{},"to_release":{releases:?},"received":{received:?},"will":{will}}}"#,
+        r#"{{"session":{id},"client":{},"owner":{owner},"expiry_secs":{expiry_secs},"left_at":{left_at},"subscriptions":[{}],"in_flight":{},"waiting":{},"to_release":{releases:?},"received":{received:?},"will":{will}}}"#,
         json(client_id),
         subscriptions.join(","),
         in_flight.len(),

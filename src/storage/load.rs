@@ -102,11 +102,12 @@ impl<'a> Loading<'a> {
     fn session(&mut self, id: u64, row: &[u8]) -> Outcome<StoredSession> {
         let unreadable = || Trouble::row(SESSIONS, id);
         let name = RecordId::from_u64(id).ok_or_else(unreadable)?;
-        let SessionRow { client_id, expiry_secs, left_at, will } =
+        let SessionRow { client_id, expiry_secs, left_at, will, owner } =
             SessionRow::read(row, self.hasher).ok_or_else(unreadable)?;
         let mut session = StoredSession {
             id: name,
             client_id,
+            owner,
             expiry_secs,
             left_at,
             subscriptions: Vec::new(),

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Range, RangeInclusive};
 
 use crate::base::{RecordId, ShardId, Timestamp};
-use crate::broker::{Message, Record, StoredCopy, StoredWill};
+use crate::broker::{Message, Owner, Record, StoredCopy, StoredWill};
 use crate::mqtt::PacketId;
 use crate::routing::SubscriptionOptions;
 
@@ -45,6 +45,7 @@ pub(super) struct SessionChange {
     pub(super) expiry_secs: Option<u32>,
     /// `Some(None)`: the client is back.
     pub(super) left_at: Option<Option<Timestamp>>,
+    pub(super) owner: Option<Owner>,
     /// `Some(None)`: it has none any more.
     pub(super) will: Option<Option<Box<StoredWill>>>,
 }
@@ -125,7 +126,8 @@ impl Overlay {
 
     fn apply(&mut self, id: RecordId, record: Record) {
         match record {
-            Record::SessionStarted { client_id, expiry_secs } => self.start(id, client_id, expiry_secs),
+            Record::SessionStarted { client_id, expiry_secs, owner } => self.start(id, client_id, expiry_secs, owner),
+            Record::SessionOwned { session, owner } => self.session(session).owner = Some(owner),
             Record::SessionResumed { session, expiry_secs } => {
                 let change = self.session(session);
                 (change.expiry_secs, change.left_at) = (Some(expiry_secs), Some(None));
@@ -181,11 +183,11 @@ impl Overlay {
         self.sessions.get(&session).is_some_and(|change| matches!(change.fate, Fate::Started { .. }))
     }
 
-    fn start(&mut self, session: RecordId, client_id: Box<str>, expiry_secs: u32) {
+    fn start(&mut self, session: RecordId, client_id: Box<str>, expiry_secs: u32, owner: Option<Owner>) {
         self.weight += client_id.len();
         let change = self.session(session);
         change.fate = Fate::Started { client_id };
-        change.expiry_secs = Some(expiry_secs);
+        (change.expiry_secs, change.owner) = (Some(expiry_secs), owner);
     }
 
     fn end(&mut self, session: RecordId) {

@@ -13,7 +13,7 @@ use super::samples::message;
 use super::segment::{BLOCK_BYTES, Header};
 use super::settler::Told;
 use crate::base::{RecordId, SessionRef, ShardId, SubscriptionId, Timestamp};
-use crate::broker::{Fetch, Homes, Record, StoredCopy, StoredItem, StoredMessage, StoredSession};
+use crate::broker::{Fetch, Homes, Owner, Record, StoredCopy, StoredItem, StoredMessage, StoredSession};
 use crate::mqtt::{PacketId, QoS};
 use crate::routing::{SubscriptionOptions, TopicHasher};
 
@@ -141,7 +141,11 @@ fn payloads(messages: &[StoredMessage]) -> Vec<&[u8]> {
 }
 
 pub(super) fn start(client_id: &str) -> Record {
-    Record::SessionStarted { client_id: client_id.into(), expiry_secs: 60 }
+    Record::SessionStarted { client_id: client_id.into(), expiry_secs: 60, owner: None }
+}
+
+pub(super) fn ada() -> Owner {
+    Owner { user: Some("ada".into()), mount: "m/".into() }
 }
 
 pub(super) fn subscribe(session: RecordId, filter: &str, options: SubscriptionOptions) -> Record {
@@ -184,6 +188,7 @@ pub(super) fn check_everything(opened: &Opened) {
     let StoredSession {
         id: name,
         client_id,
+        owner: _,
         expiry_secs,
         left_at,
         subscriptions,

@@ -11,7 +11,7 @@ use super::recovery::new_meta;
 use super::settled::Settled;
 use super::tables::{ARRIVED, MESSAGE_COUNTS, MESSAGES, SPOOL};
 use crate::base::{RecordId, ShardId, SubscriptionId, Timestamp};
-use crate::broker::{Message, Record, StoredCopy, StoredItem, StoredMessage, StoredSession, StoredWill};
+use crate::broker::{Message, Owner, Record, StoredCopy, StoredItem, StoredMessage, StoredSession, StoredWill};
 use crate::mqtt::{BodyLayout, PacketId, Properties, QoS, TopicName};
 use crate::routing::{SubscriptionOptions, TopicHasher};
 
@@ -43,9 +43,10 @@ struct Model {
 impl Model {
     fn apply(&mut self, id: RecordId, record: &Record) {
         match record.clone() {
-            Record::SessionStarted { client_id, expiry_secs } => {
-                self.sessions.insert(id, started(id, client_id, expiry_secs));
+            Record::SessionStarted { client_id, expiry_secs, owner } => {
+                self.sessions.insert(id, StoredSession { owner, ..started(id, client_id, expiry_secs) });
             }
+            Record::SessionOwned { session, owner } => self.session(session).owner = Some(owner),
             Record::SessionResumed { session, expiry_secs } => {
                 let session = self.session(session);
                 (session.expiry_secs, session.left_at) = (expiry_secs, None);
@@ -111,10 +112,15 @@ impl Model {
     }
 }
 
+fn owner(user: &str) -> Owner {
+    Owner { user: Some(user.into()), mount: "m/".into() }
+}
+
 fn started(id: RecordId, client_id: Box<str>, expiry_secs: u32) -> StoredSession {
     StoredSession {
         id,
         client_id,
+        owner: None,
         expiry_secs,
         left_at: None,
         subscriptions: Vec::new(),
@@ -176,17 +182,21 @@ impl Author {
         let message = message(topic, u64::from(number), &self.hasher);
         let expiry_secs = u32::from(number);
         let Some(of) = session else {
-            return self
-                .write(shard, vec![Record::SessionStarted { client_id: format!("{number}").into(), expiry_secs }]);
+            let client_id = format!("{number}").into();
+            return self.write(shard, vec![Record::SessionStarted { client_id, expiry_secs, owner: None }]);
         };
         let session = of.id;
         let items = of.items();
         let item = items.get(usize::from(number) % items.len().max(1)).copied();
         let records = match (kind % 20, item) {
-            (0, _) => vec![Record::SessionStarted { client_id: format!("{number}").into(), expiry_secs }],
+            (0, _) => {
+                let client_id = format!("{number}").into();
+                vec![Record::SessionStarted { client_id, expiry_secs, owner: flag.then(|| owner(text)) }]
+            }
             (1, _) => vec![Record::SessionResumed { session, expiry_secs }],
             (2, _) => vec![Record::SessionLeft { session, at: Timestamp(u64::from(number)), expiry_secs }],
             (3, _) if number % 4 == 0 => vec![Record::SessionEnded { session }],
+            (3, _) => vec![Record::SessionOwned { session, owner: owner(text) }],
             (4, _) => {
                 let id = SubscriptionId::new(u32::from(number));
                 let options =

@@ -2,11 +2,11 @@
 
 use super::overlay::Spooled;
 use super::wire::{
-    Reader, put_copy, put_id, put_message, put_option, put_options, put_text, put_timestamp, put_u8, put_u16, put_u32,
-    put_will,
+    Reader, put_copy, put_id, put_message, put_option, put_options, put_owner, put_text, put_timestamp, put_u8,
+    put_u16, put_u32, put_will,
 };
 use crate::base::{RecordId, Timestamp};
-use crate::broker::{Message, MessageHeader, StoredCopy, StoredWill};
+use crate::broker::{Message, MessageHeader, Owner, StoredCopy, StoredWill};
 use crate::mqtt::PacketId;
 use crate::routing::{SubscriptionOptions, TopicHasher};
 
@@ -16,6 +16,8 @@ pub(super) struct SessionRow {
     pub(super) expiry_secs: u32,
     pub(super) left_at: Option<Timestamp>,
     pub(super) will: Option<StoredWill>,
+    /// Rows of format version 1 end before it.
+    pub(super) owner: Option<Owner>,
 }
 
 impl SessionRow {
@@ -27,6 +29,9 @@ impl SessionRow {
         put_option(out, self.will.as_ref(), |out, will| {
             put_will(out, &will.message, will.delay_secs, will.expiry_secs);
         });
+        if let Some(owner) = &self.owner {
+            put_owner(out, owner);
+        }
     }
 
     pub(super) fn read(bytes: &[u8], hasher: &TopicHasher) -> Option<Self> {
@@ -36,6 +41,10 @@ impl SessionRow {
             expiry_secs: reader.u32()?,
             left_at: reader.option(Reader::timestamp)?,
             will: reader.option(|reader| reader.read_will(hasher))?,
+            owner: match reader.end() {
+                Some(()) => None,
+                None => Some(reader.read_owner()?),
+            },
         };
         reader.end()?;
         Some(row)

@@ -4,7 +4,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use crate::base::{RecordId, ShardId, SubscriptionId, Timestamp};
-use crate::broker::{Message, Record, StoredCopy};
+use crate::broker::{Message, Owner, Record, StoredCopy};
 use crate::mqtt::{PacketId, QoS};
 use crate::routing::{SubscriptionOptions, TopicHasher};
 
@@ -62,6 +62,10 @@ fn texts() -> impl Strategy<Value = Box<str>> + Clone {
     "[a-z$/äß]{0,40}".prop_map(Into::into)
 }
 
+fn owners() -> impl Strategy<Value = Owner> + Clone {
+    (option::of(texts()), texts()).prop_map(|(user, mount)| Owner { user, mount })
+}
+
 fn messages() -> impl Strategy<Value = Message> + Clone {
     let payload = prop::collection::vec(any::<u8>(), 0..300);
     (qos(), any::<bool>(), any::<u64>(), "[a-z/]{1,20}", payload)
@@ -82,7 +86,12 @@ fn options() -> impl Strategy<Value = SubscriptionOptions> + Clone {
 fn session_records() -> impl Strategy<Value = Record> {
     let (id, secs, packet) = (ids(), any::<u32>(), packet_ids());
     prop_oneof![
-        (texts(), secs).prop_map(|(client_id, expiry_secs)| Record::SessionStarted { client_id, expiry_secs }),
+        (texts(), secs, option::of(owners())).prop_map(|(client_id, expiry_secs, owner)| Record::SessionStarted {
+            client_id,
+            expiry_secs,
+            owner
+        }),
+        (ids(), owners()).prop_map(|(session, owner)| Record::SessionOwned { session, owner }),
         (ids(), secs).prop_map(|(session, expiry_secs)| Record::SessionResumed { session, expiry_secs }),
         (ids(), any::<u64>(), secs).prop_map(|(session, at, expiry_secs)| Record::SessionLeft {
             session,
@@ -140,9 +149,10 @@ pub(super) fn records() -> impl Strategy<Value = Record> {
 }
 
 /// One of each kind, in the order of their kinds.
-pub(super) fn one_of_each() -> [Record; 21] {
+pub(super) fn one_of_each() -> [Record; 23] {
     let (session, item, spooled) = (id(1), id(9), id(5));
     let packet_id = PacketId::MIN;
+    let ada = Owner { user: Some("ada".into()), mount: "m/".into() };
     let message = message(QoS::ExactlyOnce, true, 5, "t", b"payload");
     let copy = StoredCopy {
         qos: QoS::AtLeastOnce,
@@ -152,7 +162,7 @@ pub(super) fn one_of_each() -> [Record; 21] {
     };
     let options = SubscriptionOptions { qos: QoS::ExactlyOnce, no_local: true, retain_as_published: false, id: None };
     [
-        Record::SessionStarted { client_id: "c".into(), expiry_secs: 7 },
+        Record::SessionStarted { client_id: "c".into(), expiry_secs: 7, owner: None },
         Record::SessionResumed { session, expiry_secs: 7 },
         Record::SessionLeft { session, at: Timestamp(6), expiry_secs: 7 },
         Record::SessionEnded { session },
@@ -173,5 +183,7 @@ pub(super) fn one_of_each() -> [Record; 21] {
         Record::Spooled { message, publisher: Some(session), share: None },
         Record::Arrived { spooled },
         Record::Unspooled { spooled },
+        Record::SessionStarted { client_id: "c".into(), expiry_secs: 7, owner: Some(ada) },
+        Record::SessionOwned { session, owner: Owner { user: None, mount: Box::default() } },
     ]
 }

@@ -15,8 +15,8 @@ use super::error::StoreError;
 use super::overlay::{Fate, Item, ItemChange, LAST_SHARD, Overlay, SessionChange};
 use super::rows::{Body, ItemRow, SessionRow, item_sent, put_options_row};
 use super::tables::{
-    ARRIVED, FORMAT_VERSION, ITEMS, MESSAGE_COUNTS, MESSAGES, META, NUMBERS, Outcome, RECEIVED, RELEASES, RETAINED,
-    SESSIONS, SPOOL, SUBSCRIPTIONS, Trouble, meta,
+    ARRIVED, FORMAT_VERSION, FORMATS_READ, ITEMS, MESSAGE_COUNTS, MESSAGES, META, NUMBERS, Outcome, RECEIVED, RELEASES,
+    RETAINED, SESSIONS, SPOOL, SUBSCRIPTIONS, Trouble, meta,
 };
 use crate::base::{RecordId, ShardId};
 use crate::routing::TopicHasher;
@@ -158,7 +158,6 @@ fn prepare(db: &Database, new: Meta) -> Outcome<Meta> {
         txn.abort()?;
         return read_meta(&db.begin_read()?.open_table(META)?);
     }
-    txn.open_table(META)?.insert(meta::FORMAT, FORMAT_VERSION)?;
     write_meta(&txn, new)?;
     for table in [SESSIONS, MESSAGES, SPOOL] {
         txn.open_table(table)?;
@@ -179,7 +178,7 @@ fn read_meta(table: &impl ReadableTable<&'static str, u64>) -> Outcome<Meta> {
     let value = |key: &'static str| Ok(table.get(key)?.ok_or_else(|| Trouble::row(META, key))?.value());
     let format: Outcome<u64> = value(meta::FORMAT);
     let format = format?;
-    if format != FORMAT_VERSION {
+    if !FORMATS_READ.contains(&format) {
         return Err(Trouble::Format(format));
     }
     Ok(Meta {
@@ -200,6 +199,8 @@ pub(super) fn write_meta(txn: &WriteTransaction, values: Meta) -> Outcome<()> {
     let Meta { store_id, seed, epoch, shards, next_number, highest } = values;
     let mut table = txn.open_table(META)?;
     for (key, value) in [
+        // What follows is written in this version, and no older program is to take it for its own.
+        (meta::FORMAT, FORMAT_VERSION),
         (meta::STORE_ID, store_id),
         (meta::SEED, seed),
         (meta::EPOCH, epoch),
@@ -241,14 +242,14 @@ fn change_sessions(txn: &WriteTransaction, overlay: &Overlay) -> Outcome<BTreeSe
     // Only its will is read back, and written as it was.
     let hasher = TopicHasher::new(0);
     for (&id, change) in &overlay.sessions {
-        let SessionChange { fate, expiry_secs, left_at, will } = change;
+        let SessionChange { fate, expiry_secs, left_at, owner, will } = change;
         let mut row = match fate {
             Fate::Ended => {
                 table.remove(id.get())?;
                 continue;
             }
             Fate::Started { client_id } => {
-                SessionRow { client_id: client_id.clone(), expiry_secs: 0, left_at: None, will: None }
+                SessionRow { client_id: client_id.clone(), expiry_secs: 0, left_at: None, will: None, owner: None }
             }
             Fate::Kept => match table.get(id.get())? {
                 Some(row) => SessionRow::read(row.value(), &hasher).ok_or_else(|| Trouble::row(SESSIONS, id.get()))?,
@@ -258,11 +259,15 @@ fn change_sessions(txn: &WriteTransaction, overlay: &Overlay) -> Outcome<BTreeSe
                 }
             },
         };
-        if *fate == Fate::Kept && expiry_secs.is_none() && left_at.is_none() && will.is_none() {
+        let is_changed = expiry_secs.is_some() || left_at.is_some() || owner.is_some() || will.is_some();
+        if *fate == Fate::Kept && !is_changed {
             continue;
         }
         row.expiry_secs = expiry_secs.unwrap_or(row.expiry_secs);
         row.left_at = left_at.unwrap_or(row.left_at);
+        if let Some(owner) = owner {
+            row.owner = Some(owner.clone());
+        }
         if let Some(will) = will {
             row.will = will.as_deref().cloned();
         }

@@ -1,6 +1,7 @@
 //! The tables of the settled store, and what can go wrong with them.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use redb::TableDefinition;
@@ -41,8 +42,10 @@ pub(super) mod meta {
     pub(in super::super) const HIGHEST: &str = "highest number";
 }
 
-/// The version of these tables and of the segments.
-pub(super) const FORMAT_VERSION: u64 = 1;
+/// The version of these tables and of what stands in the segments. In version 2 sessions have owners.
+pub(super) const FORMAT_VERSION: u64 = 2;
+/// A start makes of them the one that is written.
+pub(super) const FORMATS_READ: RangeInclusive<u64> = 1..=FORMAT_VERSION;
 
 /// What is the matter with the settled store; [`Self::at`] says where.
 #[derive(Debug)]
@@ -52,7 +55,7 @@ pub(super) enum Trouble {
     Row(String),
     /// After an error it could not be opened anew yet.
     Closed,
-    /// Of another version than [`FORMAT_VERSION`].
+    /// Of none of the versions [`FORMATS_READ`].
     Format(u64),
 }
 

@@ -3,7 +3,7 @@
 //! not written so is `None`.
 
 use crate::base::{RecordId, SubscriptionId, Timestamp};
-use crate::broker::{Message, StoredCopy, StoredWill};
+use crate::broker::{Message, Owner, StoredCopy, StoredWill};
 use crate::mqtt::{PacketId, QoS};
 use crate::routing::{SubscriptionOptions, TopicHasher};
 
@@ -90,6 +90,12 @@ pub(super) fn put_options(out: &mut impl Sink, options: SubscriptionOptions) {
     let SubscriptionOptions { qos, no_local, retain_as_published, id } = options;
     out.put(&[qos as u8, u8::from(no_local), u8::from(retain_as_published)]);
     put_option(out, id.map(SubscriptionId::get), put_u32);
+}
+
+pub(super) fn put_owner(out: &mut impl Sink, owner: &Owner) {
+    let Owner { user, mount } = owner;
+    put_option(out, user.as_deref(), put_text);
+    put_text(out, mount);
 }
 
 pub(super) fn put_will(out: &mut impl Sink, message: &Message, delay_secs: u32, expiry_secs: Option<u32>) {
@@ -204,6 +210,11 @@ impl<'a> Reader<'a> {
             retain_as_published: self.bool()?,
             id: self.option(|reader| SubscriptionId::new(reader.u32()?))?,
         })
+    }
+
+    pub(super) fn read_owner(&mut self) -> Option<Owner> {
+        let user = self.option(Self::text)?.map(Into::into);
+        Some(Owner { user, mount: self.text()?.into() })
     }
 
     pub(super) fn read_will(&mut self, hasher: &TopicHasher) -> Option<StoredWill> {

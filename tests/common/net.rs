@@ -235,6 +235,14 @@ impl Net {
         self.settle();
     }
 
+    /// All shards go on with another guard.
+    pub fn set_guard(&mut self, guard: impl Fn() -> Box<dyn Guard>) {
+        for (core, effects) in self.cores.iter_mut().zip(&mut self.effects) {
+            core.set_guard(self.now, guard(), effects);
+        }
+        self.settle();
+    }
+
     pub fn restore(&mut self, shard: usize, stored: StoredSession) {
         self.cores[shard].restore(self.now, stored, &mut self.effects[shard]);
         self.settle();

@@ -2,7 +2,6 @@
 
 use std::num::NonZeroU32;
 
-use thrum::access::{Credential, SALT_BYTES, Users};
 use thrum::base::Millis;
 use thrum::base::limits::AUTH_ROUNDS_MAX;
 use thrum::broker::{Event, Options};
@@ -13,17 +12,13 @@ use crate::client::{
 };
 use crate::net::{Client, Net};
 use crate::scram_client::ScramClient;
+use crate::users::guard;
 
 const METHOD: &str = "SCRAM-SHA-256";
 
 fn net(shards: usize) -> Net {
     Net::guarded(Options { shards, ..Options::default() }, || {
-        let few = NonZeroU32::new(2).unwrap();
-        let mut users = Users::new([7; 32]).allow_anonymous(true).with_iterations(few);
-        for user in ["user", "other"] {
-            users.insert(user, Credential::derive(b"pencil", [9; SALT_BYTES], few));
-        }
-        Box::new(users)
+        Box::new(guard(&[("user", "pencil"), ("other", "pencil")], NonZeroU32::new(2).unwrap(), true))
     })
 }
 

@@ -101,10 +101,10 @@ fn it_is_said_how_much_was_used_and_how_much_is_missing() {
     let mut fx = Effects::new();
     core.handle(NOW, Input::Opened { conn: A }, &mut fx);
     let consumed = core.handle(NOW, Input::Bytes { conn: A, bytes: &CONNECT_A[..5] }, &mut fx);
-    assert_eq!(consumed, Consumed { bytes: 0, need: CONNECT_A.len() - 5, held: false });
+    assert_eq!(consumed, Consumed { bytes: 0, need: CONNECT_A.len() - 5, held: false, had_secret: true });
     let more = [CONNECT_A, b"\xc0\0\xc0"].concat();
     let consumed = core.handle(NOW, Input::Bytes { conn: A, bytes: &more }, &mut fx);
-    assert_eq!(consumed, Consumed { bytes: more.len() - 1, need: 1, held: false });
+    assert_eq!(consumed, Consumed { bytes: more.len() - 1, need: 1, held: false, had_secret: true });
     assert_eq!(sent(&mut fx, A), [0x20, 2, 0, 0, 0xd0, 0]);
 }
 

@@ -6,6 +6,8 @@
 mod net;
 #[path = "../common/scram_client.rs"]
 mod scram_client;
+#[path = "../common/users.rs"]
+mod users;
 
 mod acks;
 mod alias;
@@ -18,13 +20,19 @@ mod disconnect;
 mod durable;
 mod edge;
 mod errors;
+mod expiry;
+mod filtered;
 mod flow_control;
 mod format;
+mod house;
 mod interest;
+mod mount;
 mod order;
+mod owner;
 mod packet_size;
 mod publish;
 mod qos;
+mod rates;
 mod replay;
 mod retain;
 mod retained;
@@ -38,3 +46,4 @@ mod sys;
 mod unsubscribe;
 mod verdict;
 mod will;
+mod wiping;

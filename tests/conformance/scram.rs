@@ -7,7 +7,8 @@ use crate::client::{
 };
 use crate::net::{Client, Net};
 use crate::scram_client::ScramClient;
-use thrum::access::{Credential, SCRAM_SHA_256, Users};
+use crate::users::guard;
+use thrum::access::SCRAM_SHA_256;
 use thrum::base::Millis;
 use thrum::broker::{Event, Options};
 use thrum::mqtt::{Auth, Packet, Properties, PropertyBuffer, PropertyId, QoS, ReasonCode, Version};
@@ -15,11 +16,8 @@ use thrum::mqtt::{Auth, Packet, Properties, PropertyBuffer, PropertyId, QoS, Rea
 const ITERATIONS: NonZeroU32 = NonZeroU32::new(4_096).unwrap();
 
 fn net(shards: usize) -> Net {
-    let mut users = Users::new([7; 32]).allow_anonymous(true).with_iterations(ITERATIONS);
-    for name in ["alice", "bob"] {
-        users.insert(name, Credential::derive(format!("{name}'s").as_bytes(), [9; 16], ITERATIONS));
-    }
-    Net::guarded(Options { shards, ..Options::default() }, || Box::new(users.clone()))
+    let users = [("alice", "alice's"), ("bob", "bob's")];
+    Net::guarded(Options { shards, ..Options::default() }, || Box::new(guard(&users, ITERATIONS, true)))
 }
 
 fn login(method: &str, data: &[u8]) -> Login {

@@ -297,6 +297,7 @@ fn stored_session(net: &mut Net) -> StoredSession {
     StoredSession {
         id: id(1),
         client_id: "s".into(),
+        owner: None,
         expiry_secs: 1_000,
         left_at: None,
         subscriptions: vec![("t/+".into(), options), ("$share/g/u".into(), options)],

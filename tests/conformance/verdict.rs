@@ -2,9 +2,11 @@
 
 use std::num::NonZeroU32;
 
-use thrum::access::{Credential, SALT_BYTES, Users, Verdict};
+use thrum::access::Verdict;
 use thrum::base::{ConnId, ShardId, Timestamp};
 use thrum::broker::{Effects, Input, Options, ShardCore};
+
+use crate::users::guard;
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
@@ -30,9 +32,7 @@ fn sent(effects: &mut Effects) -> Vec<u8> {
 // has it then.
 #[test]
 fn a_late_verdict_lets_nobody_else_in() {
-    let few = NonZeroU32::new(2).unwrap();
-    let mut users = Users::new([7; 32]).with_iterations(few);
-    users.insert("user", Credential::derive(b"right", [9; SALT_BYTES], few));
+    let users = guard(&[("user", "right")], NonZeroU32::new(2).unwrap(), false);
     let mut core = ShardCore::new(ShardId::new(0), Options::default(), Box::new(users), NOW).unwrap();
     let mut fx = Effects::new();
     let conn = ConnId(0);

@@ -35,6 +35,9 @@ pub(crate) struct Setup {
     /// What a shell does before it becomes the broker.
     before: String,
     address: SocketAddr,
+    /// More lines of the listener, and whole tables, as the file has them.
+    listener: String,
+    tables: String,
 }
 
 #[derive(Clone, Debug)]
@@ -54,6 +57,8 @@ impl Setup {
             log_format: "json".into(),
             before: String::new(),
             address: ([127, 0, 0, 1], 0).into(),
+            listener: String::new(),
+            tables: String::new(),
         };
         for (key, value) in [("spin_us", 0), ("sys_interval_secs", 0), ("drain_secs", 5), ("connections_max", 20_000)] {
             setup = setup.option(key, value);
@@ -114,6 +119,18 @@ impl Setup {
         self
     }
 
+    /// More lines of the listener.
+    pub(crate) fn listener(mut self, lines: &str) -> Self {
+        self.listener = lines.into();
+        self
+    }
+
+    /// More tables at the end of the file.
+    pub(crate) fn tables(mut self, text: &str) -> Self {
+        self.tables = text.into();
+        self
+    }
+
     pub(crate) fn start(self) -> Broker {
         Broker::start(self)
     }
@@ -137,7 +154,7 @@ impl Setup {
         for (key, value) in &self.options {
             let _ = writeln!(text, "{key} = {value}");
         }
-        let _ = write!(text, "\n[[listeners]]\naddress = \"{address}\"\n");
+        let _ = write!(text, "\n[[listeners]]\naddress = \"{address}\"\n{}", self.listener);
         let _ = write!(text, "\n[log]\nformat = \"{}\"\nlevel = \"{}\"\n\n[limits]\n", self.log_format, self.log_level);
         for (key, value) in &self.limits {
             let _ = writeln!(text, "{key} = {value}");
@@ -146,6 +163,8 @@ impl Setup {
             let _ = writeln!(text, "\n[store]\ndirectory = \"{}\"", store.folder.display());
             store.options.iter().for_each(|(key, value)| _ = writeln!(text, "{key} = {value}"));
         }
+        text.push('\n');
+        text.push_str(&self.tables);
         text
     }
 
@@ -238,6 +257,11 @@ impl Broker {
     /// Another configuration for the same listener, not yet read.
     pub(crate) fn rewrite(&self, setup: &Setup) {
         fs::write(&self.config, setup.text(self.address)).expect("the file is ours");
+    }
+
+    /// Another configuration with its own listener.
+    pub(crate) fn rewrite_elsewhere(&self, setup: &Setup) {
+        fs::write(&self.config, setup.text(setup.address)).expect("the file is ours");
     }
 
     /// The configuration's file with something that is none.

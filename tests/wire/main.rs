@@ -25,6 +25,7 @@ mod mesh;
 mod order;
 mod qos;
 mod reload;
+mod reload_access;
 mod retained;
 mod session;
 mod shared;

@@ -52,6 +52,8 @@ pub(crate) struct Login {
     keep_alive_secs: u16,
     properties: Vec<u8>,
     will: Option<Will>,
+    /// Name and password.
+    user: Option<(String, String)>,
 }
 
 #[derive(Clone, Debug)]
@@ -66,7 +68,7 @@ pub(crate) struct Will {
 impl Login {
     pub(crate) fn new(version: u8, client_id: impl Into<String>) -> Self {
         let client_id = client_id.into();
-        Self { version, client_id, is_clean: true, keep_alive_secs: 60, properties: Vec::new(), will: None }
+        Self { version, client_id, is_clean: true, keep_alive_secs: 60, properties: Vec::new(), will: None, user: None }
     }
 
     /// With what the session has; in 5.0 it then lasts for so many seconds without its client, before for ever.
@@ -108,11 +110,17 @@ impl Login {
         self
     }
 
+    pub(crate) fn user(mut self, name: &str, password: &str) -> Self {
+        self.user = Some((name.into(), password.into()));
+        self
+    }
+
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let is_v5 = self.version == V5;
         let mut body = field(if self.version == V3_1 { b"MQIsdp" } else { b"MQTT" });
         let will_flags = self.will.as_ref().map_or(0, |will| 4 | will.qos << 3 | u8::from(will.retain) << 5);
-        body.extend_from_slice(&[self.version, u8::from(self.is_clean) << 1 | will_flags]);
+        let user_flags = if self.user.is_some() { 0xc0 } else { 0 };
+        body.extend_from_slice(&[self.version, u8::from(self.is_clean) << 1 | will_flags | user_flags]);
         body.extend_from_slice(&self.keep_alive_secs.to_be_bytes());
         if is_v5 {
             body.push(self.properties.len() as u8);
@@ -126,6 +134,10 @@ impl Login {
             }
             body.extend(field(will.topic.as_bytes()));
             body.extend(field(&will.payload));
+        }
+        if let Some((name, password)) = &self.user {
+            body.extend(field(name.as_bytes()));
+            body.extend(field(password.as_bytes()));
         }
         packet(0x10, &body)
     }

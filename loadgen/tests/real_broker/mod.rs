@@ -6,7 +6,7 @@ use thrum::access::Open;
 use thrum::server::{Broker, Config, ListenerConfig};
 
 pub(crate) fn start() -> Broker {
-    let listeners = vec![ListenerConfig { address: (Ipv4Addr::LOCALHOST, 0).into() }];
+    let listeners = vec![ListenerConfig::on((Ipv4Addr::LOCALHOST, 0))];
     let mut config = Config { shards: 2, listeners, connections_max: 2_000, persistence: false, ..Config::default() };
     // Members of a shared group have more under way than a client's queue has room for by default.
     config.limits.queue_messages_max = 100_000;
