@@ -23,8 +23,9 @@ const WIRE_BYTES_KEPT_MAX: usize = 1024 * 1024;
 /// Where layers work; one for all connections of a shard. Empty until the first of them has layers.
 #[derive(Default, Debug)]
 pub struct Workspace {
-    /// What came from a socket.
+    /// What came from a socket, and how much of it there is.
     raw: Vec<u8>,
+    raw_bytes: usize,
     /// Output before it is encrypted.
     gathered: Vec<u8>,
     /// What is to be sent as it is.
@@ -34,7 +35,8 @@ pub struct Workspace {
 impl Workspace {
     /// What came last was a secret.
     pub fn wipe(&mut self) {
-        self.raw.as_mut_slice().zeroize();
+        self.raw[..self.raw_bytes].zeroize();
+        self.raw_bytes = 0;
     }
 
     fn begin_wire(&mut self) {
@@ -136,6 +138,7 @@ impl Layers {
         work.begin_wire();
         let before = self.kept().len();
         work.raw[..before].copy_from_slice(self.kept());
+        work.raw_bytes = before + fresh;
         let mut plain = Filling::new(into);
         if let Err(fault) = self.unwrap_all(&mut work.raw[..before + fresh], &mut plain, &mut work.wire, peer) {
             (self.is_over, self.fault) = (true, Some(Box::new(fault)));
