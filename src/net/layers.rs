@@ -120,6 +120,11 @@ impl Layers {
         self.tls.as_ref()?.user_name(by)
     }
 
+    /// Whether much waits to be sent.
+    pub(super) fn set_choked(&mut self, is_choked: bool) {
+        self.websocket.iter_mut().for_each(|websocket| websocket.is_choked = is_choked);
+    }
+
     /// What has to stand before what is read next.
     fn kept(&self) -> &[u8] {
         self.tls.as_ref().map(|tls| tls.kept()).filter(|_| !self.expects_proxy_header).unwrap_or(&self.kept)

@@ -95,7 +95,7 @@ impl Server {
     }
 
     fn take(&mut self, bytes: &[u8]) {
-        for bytes in bytes.chunks(4_096) {
+        for bytes in bytes.chunks(40_000) {
             if self.layers.is_over() {
                 return;
             }
@@ -170,6 +170,32 @@ fn tls_is_a_stream_both_ways_however_it_is_cut() {
             assert!(client.process_new_packets().expect("understood").peer_has_closed());
         }
     }
+}
+
+#[test]
+fn what_a_client_says_right_behind_its_handshake_is_no_part_of_it() {
+    let world = World::new();
+    let (mut server, mut client) =
+        (Server::new(world.transport(CertificateUserName::None)), world.client(&TLS13, None));
+    let said = vec![7; 60_000];
+    client.writer().write_all(&said).expect("it waits for the handshake");
+    server.talk(&mut client, 100_000).expect("a handshake");
+    assert!(server.plain == said && server.layers.is_established());
+}
+
+#[test]
+fn a_message_of_the_handshake_that_is_not_whole_stops_nothing_else() {
+    // rustls remembers where such a message has begun, and falls over where it is asked anything without those bytes.
+    let world = World::new();
+    let mut server = Server::new(world.transport(CertificateUserName::None));
+    server.take(&[0x16, 3, 1, 0, 4, 1, 0, 0, 50]);
+    assert!(!server.layers.is_over() && !server.layers.say_farewell(&mut server.work));
+    let mut server = Server::new(world.transport(CertificateUserName::None));
+    server.take(&[0x16, 3, 1, 0, 4, 1, 0, 0, 50]);
+    // Something else comes in between, which may not.
+    server.take(&[0x17, 3, 3, 0, 1, 0]);
+    assert!(server.layers.is_over() && server.layers.take_fault().is_some());
+    assert!(!server.layers.say_farewell(&mut server.work));
 }
 
 #[test]

@@ -65,8 +65,10 @@ impl Tls {
             self.handshake_bytes += raw.len() - self.kept.len();
         }
         let taken = self.process(raw, wire, deliver).and_then(|used| {
-            let is_long = self.handshake_bytes.max(raw.len() - used) > HANDSHAKE_BYTES_MAX;
-            if is_long { Err(Fault::LongHandshake) } else { Ok(used) }
+            let is_long = self.is_handshaking() && self.handshake_bytes > HANDSHAKE_BYTES_MAX;
+            // After the handshake there are messages of it too.
+            let is_message_long = raw.len() - used > HANDSHAKE_BYTES_MAX;
+            if is_long || is_message_long { Err(Fault::LongHandshake) } else { Ok(used) }
         });
         self.is_failed = taken.is_err();
         taken.map(|used| self.kept = raw[used..].to_vec())
