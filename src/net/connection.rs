@@ -23,8 +23,7 @@ use crate::mqtt::PacketType;
 /// a length that a client only claims costs nothing.
 const GROWTH_BYTES_MIN: usize = 64 * 1024;
 
-/// What a client is answered by a layer (a pong, an alert) waits behind so much other output at most: who does not read
-/// is told no more.
+/// Behind so much output that waits, pings of a WebSocket are not answered: who does not read would have pongs without end.
 const ANSWERED_BEHIND_MAX: usize = 64 * 1024;
 
 #[derive(Debug)]
@@ -172,19 +171,16 @@ impl Connection {
         let raw = layers.room(portion, into.len(), work);
         let received = received(raw.len(), self.hung_up, rustix::io::read(&self.socket, raw));
         let Received::Bytes { bytes, is_all } = received else { return received };
+        layers.set_choked(self.unsent.as_ref().is_some_and(|unsent| unsent.bytes_left() > ANSWERED_BEHIND_MAX));
         let taken = layers.take_in(bytes, into, work, &mut self.peer);
         let is_over = layers.is_over();
         if layers.are_transparent() {
             self.layers = None;
         }
-        if !work.wire.is_empty() && !self.is_answered_enough() && self.send_wire(&work.wire).is_err() {
+        if !work.wire.is_empty() && self.send_wire(&work.wire).is_err() {
             return Received::End;
         }
         Received::Bytes { bytes: taken, is_all: is_all && !is_over }
-    }
-
-    fn is_answered_enough(&self) -> bool {
-        self.unsent.as_ref().is_some_and(|unsent| unsent.bytes_left() > ANSWERED_BEHIND_MAX)
     }
 
     /// Reads the socket once, past all layers, to where `into` begins.
