@@ -4,7 +4,7 @@
 # some records (see fuzz_targets/wal.rs).
 set -eu
 cd "$(dirname "$0")"
-mkdir -p corpus/decode corpus/roundtrip corpus/session corpus/config corpus/wal corpus/acl
+mkdir -p corpus/decode corpus/roundtrip corpus/session corpus/config corpus/wal corpus/acl corpus/proxy corpus/websocket
 
 # The first of all choices of options, in as many bytes.
 options=$(printf '00%.0s' $(seq 17))
@@ -56,4 +56,9 @@ printf '0230100001ff2f0080%s' "$records" | xxd -r -p >corpus/wal/damaged
 # Rules: the choice, topics, the text.
 printf 'Ba/1 a/# # b/ann c\nuser ann\ntopic read a/#\ntopic deny a/1\npattern write +/%%u\n' >corpus/acl/list
 printf 'Ca/1 a/# # g/ann\n[groups]\ng = ["ann"]\n[[rules]]\ndeny = "all"\ntopics = ["a/1"]\ngroups = ["g"]\n[[rules]]\nallow = "subscribe"\ntopics = ["#", "g/%%u"]\nqos = [0]\n' >corpus/acl/toml
+
+# Headers of a proxy; frames, behind the cut and the choice of a request.
+printf 'PROXY TCP4 192.0.2.1 198.51.100.7 12345 1883\r\n' >corpus/proxy/text
+printf '\r\n\r\n\0\r\nQUIT\n\041\021\0\014\300\0\002\001\306\063\144\007\060\071\007\133' >corpus/proxy/binary
+printf '\310\001\002\202\0\0\0\0ab\211\200\0\0\0\0\200\201\0\0\0\0c\210\200\0\0\0\0' >corpus/websocket/frames
 echo "$(ls corpus/decode | wc -l) seeds"

@@ -23,8 +23,9 @@ const WIRE_BYTES_KEPT_MAX: usize = 1024 * 1024;
 /// Where layers work; one for all connections of a shard. Empty until the first of them has layers.
 #[derive(Default, Debug)]
 pub struct Workspace {
-    /// What came from a socket.
+    /// What came from a socket, and how much of it there is.
     raw: Vec<u8>,
+    raw_bytes: usize,
     /// Output before it is encrypted.
     gathered: Vec<u8>,
     /// What is to be sent as it is.
@@ -34,7 +35,8 @@ pub struct Workspace {
 impl Workspace {
     /// What came last was a secret.
     pub fn wipe(&mut self) {
-        self.raw.as_mut_slice().zeroize();
+        self.raw[..self.raw_bytes].zeroize();
+        self.raw_bytes = 0;
     }
 
     fn begin_wire(&mut self) {
@@ -63,7 +65,7 @@ pub(super) struct Layers {
     tls: Option<Box<Tls>>,
     websocket: Option<Box<WebSocket>>,
     fault: Option<Box<Fault>>,
-    /// What came and cannot be used before more comes.
+    /// Of a PROXY header that is not whole.
     kept: Vec<u8>,
     /// Output that was not said to have left.
     owed: usize,
@@ -118,9 +120,14 @@ impl Layers {
         self.tls.as_ref()?.user_name(by)
     }
 
+    /// What has to stand before what is read next.
+    fn kept(&self) -> &[u8] {
+        self.tls.as_ref().map(|tls| tls.kept()).filter(|_| !self.expects_proxy_header).unwrap_or(&self.kept)
+    }
+
     /// Where to read to, no more than a portion; with what was kept it is no more than there is room for in `into`.
     pub(super) fn room<'a>(&self, portion: usize, into: usize, work: &'a mut Workspace) -> &'a mut [u8] {
-        let before = self.kept.len();
+        let before = self.kept().len();
         work.raw.resize(RAW_BYTES_MAX, 0);
         let end = (before + portion).min(into).clamp(before, RAW_BYTES_MAX);
         &mut work.raw[before..end]
@@ -129,55 +136,47 @@ impl Layers {
     /// Takes what was read, `fresh` bytes, and gives what of it is MQTT; what the layers answer is on the wire then.
     pub(super) fn take_in(&mut self, fresh: usize, into: &mut [u8], work: &mut Workspace, peer: &mut Peer) -> usize {
         work.begin_wire();
-        let kept = std::mem::take(&mut self.kept);
-        work.raw[..kept.len()].copy_from_slice(&kept);
+        let before = self.kept().len();
+        work.raw[..before].copy_from_slice(self.kept());
+        work.raw_bytes = before + fresh;
         let mut plain = Filling::new(into);
-        let raw = &mut work.raw[..kept.len() + fresh];
-        match self.unwrap_all(raw, fresh, &mut plain, &mut work.wire, peer) {
-            Ok(used) => self.kept = raw[used..].to_vec(),
-            Err(fault) => (self.is_over, self.fault) = (true, Some(Box::new(fault))),
+        if let Err(fault) = self.unwrap_all(&mut work.raw[..before + fresh], &mut plain, &mut work.wire, peer) {
+            (self.is_over, self.fault) = (true, Some(Box::new(fault)));
         }
         self.is_over |= self.tls.as_ref().is_some_and(|tls| tls.is_ended);
         self.is_over |= self.websocket.as_ref().is_some_and(|websocket| websocket.is_over());
         plain.len()
     }
 
-    /// Says how much is used up.
     fn unwrap_all(
         &mut self,
-        raw: &mut [u8],
-        fresh: usize,
+        mut raw: &mut [u8],
         plain: &mut Filling<'_>,
         wire: &mut Vec<u8>,
         peer: &mut Peer,
-    ) -> Result<usize, Fault> {
-        let (mut begin, mut fresh) = (0, fresh);
+    ) -> Result<(), Fault> {
         if self.expects_proxy_header {
             match ProxyHeader::parse(raw) {
-                ProxyHeader::Incomplete => return Ok(0),
+                ProxyHeader::Incomplete => {
+                    self.kept = raw.to_vec();
+                    return Ok(());
+                }
                 ProxyHeader::Wrong(what) => return Err(Fault::Proxy(what)),
                 ProxyHeader::Whole { bytes, client } => {
                     *peer = client.map_or(*peer, Into::into);
-                    self.expects_proxy_header = false;
-                    (begin, fresh) = (bytes, raw.len() - bytes);
+                    (self.expects_proxy_header, self.kept) = (false, Vec::new());
+                    raw = &mut raw[bytes..];
                 }
             }
         }
-        let raw = &mut raw[begin..];
         let rules = self.transport.websocket.as_ref();
-        let used = match (&mut self.tls, self.websocket.as_mut().zip(rules)) {
-            (None, None) => {
-                plain.push(raw);
-                raw.len()
-            }
-            (None, Some((websocket, rules))) => {
-                websocket.take_in(rules, raw, plain, wire)?;
-                raw.len()
-            }
-            (Some(tls), None) => tls.take_in(raw, fresh, wire, |bytes| plain.push(bytes))?,
-            (Some(tls), Some((websocket, rules))) => unwrap_both(tls, websocket, rules, raw, fresh, plain, wire)?,
-        };
-        Ok(begin + used)
+        match (&mut self.tls, self.websocket.as_mut().zip(rules)) {
+            (None, None) => plain.push(raw),
+            (None, Some((websocket, rules))) => websocket.take_in(rules, raw, plain, wire)?,
+            (Some(tls), None) => tls.take_in(raw, wire, |bytes| plain.push(bytes))?,
+            (Some(tls), Some((websocket, rules))) => unwrap_both(tls, websocket, rules, raw, plain, wire)?,
+        }
+        Ok(())
     }
 
     /// Wraps a batch's output.
@@ -240,12 +239,11 @@ fn unwrap_both(
     websocket: &mut WebSocket,
     rules: &WebSocketRules,
     raw: &mut [u8],
-    fresh: usize,
     plain: &mut Filling<'_>,
     wire: &mut Vec<u8>,
-) -> Result<usize, Fault> {
+) -> Result<(), Fault> {
     let (mut answer, mut result) = (Vec::new(), Ok(()));
-    let used = tls.take_in(raw, fresh, wire, |bytes| {
+    tls.take_in(raw, wire, |bytes| {
         if result.is_ok() {
             result = websocket.take_in(rules, bytes, plain, &mut answer);
         }
@@ -253,7 +251,7 @@ fn unwrap_both(
     if !answer.is_empty() {
         tls.encrypt(&answer, wire)?;
     }
-    result.map(|()| used)
+    result
 }
 
 /// Encrypts in records that are full; what is left over is gathered.

@@ -207,7 +207,7 @@ fn what_is_in_one_read_with_the_end_is_taken_first() {
 fn who_does_not_speak_tls_is_told_by_an_alert() {
     let world = World::new();
     for garbage in
-        [&b"\x10\x0d\0\x04MQTT\x04\x02\0\x3c\0\x01a"[..], b"GET / HTTP/1.1\r\n\r\n", &[0x16, 3, 1, 0, 4, 9, 9, 9, 9]]
+        [&b"\x10\x0d\0\x04MQTT\x04\x02\0\x3c\0\x01a"[..], b"GET / HTTP/1.1\r\n\r\n", &[0x16, 3, 1, 0, 4, 1, 0, 0, 0]]
     {
         let mut server = Server::new(world.transport(CertificateUserName::None));
         server.take(garbage);
@@ -294,7 +294,7 @@ fn the_layers_lie_one_within_the_other() {
         assert_eq!(server.plain, b"abc");
         let sent = server.send([10, 40_000]);
         let got = server.talk(&mut client, part_bytes).expect("understood");
-        let head = [&[0x82, 127][..], &(sent.len() as u64).to_be_bytes()].concat();
+        let head = [&[0x82, 126][..], &(sent.len() as u16).to_be_bytes()].concat();
         assert!(got == [head, sent].concat(), "changed on the way");
         assert!(server.layers.say_farewell(&mut server.work));
         server.wire.extend(&server.work.wire);

@@ -1,5 +1,6 @@
-//! TLS of one connection. It keeps the state of the protocol and no bytes: what comes is decrypted where it lies, and what
-//! is not a whole record is given again with what follows it.
+//! TLS of one connection. What comes is decrypted where it lies; what is not a whole record, or not a whole message of the
+//! handshake, is kept until more comes. rustls remembers where in those bytes a message has begun, and falls over where it is
+//! given others: so it is never asked anything without them, and nothing at all once it has failed.
 
 use std::sync::Arc;
 
@@ -24,6 +25,9 @@ pub(super) const RECORD_BYTES_MAX: usize = 16 * 1024;
 pub(super) struct Tls {
     connection: UnbufferedServerConnection,
     handshake_bytes: usize,
+    /// What came and cannot be used before more comes.
+    kept: Vec<u8>,
+    is_failed: bool,
     /// The client has said that it sends nothing more.
     pub(super) is_ended: bool,
 }
@@ -37,28 +41,38 @@ impl std::fmt::Debug for Tls {
 impl Tls {
     pub(super) fn new(config: &Arc<ServerConfig>) -> Result<Self, Fault> {
         let connection = UnbufferedServerConnection::new(Arc::clone(config)).map_err(Fault::Tls)?;
-        Ok(Self { connection, handshake_bytes: 0, is_ended: false })
+        Ok(Self { connection, handshake_bytes: 0, kept: Vec::new(), is_failed: false, is_ended: false })
     }
 
     pub(super) fn is_handshaking(&self) -> bool {
         self.connection.is_handshaking()
     }
 
-    /// Takes what came, the last `fresh` bytes of it for the first time, and says how much of it is used up. What is to be
-    /// answered goes to `wire`: even where it fails, for the client is told why.
+    /// What has to stand before what is read next.
+    pub(super) fn kept(&self) -> &[u8] {
+        &self.kept
+    }
+
+    /// Takes what was kept and behind it what came. What is to be answered goes to `wire`: even where it fails, for the
+    /// client is told why.
     pub(super) fn take_in(
         &mut self,
         raw: &mut [u8],
-        fresh: usize,
         wire: &mut Vec<u8>,
-        mut deliver: impl FnMut(&[u8]),
-    ) -> Result<usize, Fault> {
+        deliver: impl FnMut(&[u8]),
+    ) -> Result<(), Fault> {
         if self.is_handshaking() {
-            self.handshake_bytes += fresh;
-            if self.handshake_bytes > HANDSHAKE_BYTES_MAX {
-                return Err(Fault::LongHandshake);
-            }
+            self.handshake_bytes += raw.len() - self.kept.len();
         }
+        let taken = self.process(raw, wire, deliver).and_then(|used| {
+            let is_long = self.handshake_bytes.max(raw.len() - used) > HANDSHAKE_BYTES_MAX;
+            if is_long { Err(Fault::LongHandshake) } else { Ok(used) }
+        });
+        self.is_failed = taken.is_err();
+        taken.map(|used| self.kept = raw[used..].to_vec())
+    }
+
+    fn process(&mut self, raw: &mut [u8], wire: &mut Vec<u8>, mut deliver: impl FnMut(&[u8])) -> Result<usize, Fault> {
         let mut used = 0;
         loop {
             let UnbufferedStatus { mut discard, state } = self.connection.process_tls_records(&mut raw[used..]);
@@ -83,7 +97,7 @@ impl Tls {
                 Ok(ConnectionState::ReadEarlyData(_)) => return Err(Fault::Tls(Error::General("early data".into()))),
                 Ok(_) => false,
                 Err(error) => {
-                    self.put_alert(wire);
+                    self.put_alert(&mut raw[used + discard..], wire);
                     return Err(Fault::Tls(error));
                 }
             };
@@ -94,9 +108,11 @@ impl Tls {
         }
     }
 
-    /// What a connection that has failed says of it.
-    fn put_alert(&mut self, wire: &mut Vec<u8>) {
-        while let Ok(ConnectionState::EncodeTlsData(mut data)) = self.connection.process_tls_records(&mut []).state {
+    /// What a connection that has failed says of it; what it has to say comes before it looks at anything.
+    fn put_alert(&mut self, raw: &mut [u8], wire: &mut Vec<u8>) {
+        while self.connection.wants_write()
+            && let Ok(ConnectionState::EncodeTlsData(mut data)) = self.connection.process_tls_records(raw).state
+        {
             encode(&mut data, wire);
         }
     }
@@ -117,8 +133,11 @@ impl Tls {
         wire: &mut Vec<u8>,
         put: impl Fn(&mut WriteTraffic<'_, ServerConnectionData>, &mut [u8]) -> Result<usize, EncryptError>,
     ) -> Result<(), Fault> {
+        if self.is_failed {
+            return Err(Fault::Tls(Error::HandshakeNotComplete));
+        }
         loop {
-            match self.connection.process_tls_records(&mut []).state.map_err(Fault::Tls)? {
+            match self.connection.process_tls_records(&mut self.kept).state.map_err(Fault::Tls)? {
                 ConnectionState::WriteTraffic(mut traffic) => {
                     let before = wire.len();
                     wire.resize(before + bytes_max, 0);

@@ -521,8 +521,10 @@ mod tests {
                 rest = behind;
             }
             parts.push(rest);
-            let ours = feed(open(), parts);
-            prop_assert_eq!(&ours, &Outcome { ..feed(open(), [&bytes[..]]) });
+            // But for pings, of which only the last in one part is answered.
+            let (mut ours, mut whole) = (feed(open(), parts), feed(open(), [&bytes[..]]));
+            [&mut ours, &mut whole].into_iter().for_each(|outcome| outcome.answer.clear());
+            prop_assert_eq!(&ours, &whole);
             match (reference(bytes), &ours.fault) {
                 (Some(plain), None) => prop_assert_eq!(&ours.plain, &plain),
                 (None, Some(_)) => {}

@@ -220,6 +220,7 @@ impl Shard {
             self.keep(conn, fed, |used| all[used..].to_vec());
             if had_secret {
                 all.zeroize();
+                self.work.wipe();
             }
         } else if before > 0 {
             let unread = Unread { bytes: all.to_vec(), need: 1 };

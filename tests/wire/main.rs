@@ -34,5 +34,6 @@ mod soak;
 mod store;
 mod store_restart;
 mod sys;
+mod transports;
 mod vectors;
 mod will;
