@@ -1,10 +1,10 @@
 #!/bin/sh
 # Fills the corpora with the packets of tests/vectors, one file per vector: as they are for the targets of packets, and
 # for `session` as a script in which a client that is connected says them (see fuzz_targets/session.rs); and `wal` with
-# some records (see fuzz_targets/wal.rs).
+# some records (see fuzz_targets/wal.rs), `password` with one of each form.
 set -eu
 cd "$(dirname "$0")"
-mkdir -p corpus/decode corpus/roundtrip corpus/session corpus/config corpus/wal corpus/acl corpus/proxy corpus/websocket
+mkdir -p corpus/decode corpus/roundtrip corpus/session corpus/config corpus/wal corpus/acl corpus/password corpus/proxy corpus/websocket
 
 # The first of all choices of options, in as many bytes.
 options=$(printf '00%.0s' $(seq 17))
@@ -53,6 +53,16 @@ printf '00%s' "$records" | xxd -r -p >corpus/wal/whole
 printf '0130100001%s' "$records" | xxd -r -p >corpus/wal/torn
 printf '0230100001ff2f0080%s' "$records" | xxd -r -p >corpus/wal/damaged
 
+# Stored passwords, as the targets of them read them, and files of users.
+hash=$(head -c 64 /dev/zero | base64 -w 0)
+scram=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=
+argon2="\$argon2id\$v=19\$m=64,t=1,p=1\$c2FsdHNhbHQ\$AAAAAAAAAAAAAAAAAAAAAAAAAAA"
+printf '%s' "$argon2" >corpus/password/argon2id
+printf '%s' "\$7\$2\$c2FsdHNhbHQ=\$$hash" >corpus/password/pbkdf2
+printf '%s' "\$6\$c2FsdHNhbHQ=\$$hash" >corpus/password/sha512
+printf '%s' "SCRAM-SHA-256\$2:c2FsdHNhbHRzYWx0c2FsdA==\$$scram:$scram" >corpus/password/scram
+printf '# users\nada:%s\n\nbob:%s\n' "$argon2" "$argon2" >corpus/password/lines
+printf '[{"user": "ada", "password": "%s", "groups": ["g"]}]' "$argon2" >corpus/password/json
 # Rules: the choice, topics, the text.
 printf 'Ba/1 a/# # b/ann c\nuser ann\ntopic read a/#\ntopic deny a/1\npattern write +/%%u\n' >corpus/acl/list
 printf 'Ca/1 a/# # g/ann\n[groups]\ng = ["ann"]\n[[rules]]\ndeny = "all"\ntopics = ["a/1"]\ngroups = ["g"]\n[[rules]]\nallow = "subscribe"\ntopics = ["#", "g/%%u"]\nqos = [0]\n' >corpus/acl/toml

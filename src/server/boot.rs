@@ -402,7 +402,7 @@ fn fresh_options(config: &Config) -> Result<Options, StartError> {
     Ok(options)
 }
 
-fn random<const N: usize>() -> [u8; N] {
+pub(super) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     let mut filled = 0;
     while filled < N {

@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use super::bans_command::BansCommand;
 use super::config::{Config, ConfigError, LogLevel};
 use super::config_file::{self, Errors};
+use super::passwd_command::PasswdCommand;
 use super::store_command::StoreCommand;
 use crate::base::limits::SHARDS_MAX;
 
@@ -41,6 +42,8 @@ pub struct CommandLine {
 /// What there is to do besides running a broker.
 #[derive(Subcommand, Clone, Debug)]
 pub(super) enum Task {
+    /// Add, change or delete a user of a password file
+    Passwd(PasswdCommand),
     /// Look at, repair or copy the directory where a broker stores things
     Store {
         /// The store's directory, instead of the configuration's

@@ -18,6 +18,7 @@ use super::config::Config;
 use super::config_file::Errors;
 use super::host::{HostLimits, raise_descriptor_limit};
 use super::log::Log;
+use super::passwd_command::run_passwd;
 use super::prepared::check;
 use super::store_command::run_store;
 use super::watch::{Stamps, Watch};
@@ -31,6 +32,9 @@ const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What `thrum` does, as its command line says.
 pub fn run(command_line: &CommandLine) -> ExitCode {
+    if let Some(Task::Passwd(command)) = &command_line.task {
+        return run_passwd(command);
+    }
     let mut stamps = Stamps::default();
     command_line.config.iter().for_each(|path| stamps.look_at(path));
     let config = match command_line.read_config() {
