@@ -37,7 +37,9 @@ impl Rules {
 
 pub(super) fn asker<'a>(client: &Client<'a>) -> Asker<'a> {
     let who = client.identity.who();
-    Asker { user: client.identity.user(), client_id: client.client_id, groups: who.map_or(&[], |who| &who.groups) }
+    // An empty name is none, as for Mosquitto: no list is about it, and no level of a topic.
+    let user = client.identity.user().filter(|name| !name.is_empty());
+    Asker { user, client_id: client.client_id, groups: who.map_or(&[], |who| &who.groups) }
 }
 
 pub(super) fn claims<'a>(client: &Client<'a>) -> Option<&'a Rules> {

@@ -147,3 +147,50 @@ fn mosquitto_says_the_same() {
     assert!(report.is_empty(), "\n{report}");
     println!("{count} cases, {} of them with a difference:\n{}", differences.len(), differences.join("\n"));
 }
+
+/// A text, whether it is a list, and where Mosquitto takes the other view, why.
+const LISTS: [(&str, bool, Option<&str>); 22] = [
+    ("", true, None),
+    ("   \n\n# x\n", true, None),
+    (" # x\n", false, None),
+    ("topic a\n", true, None),
+    ("topic a", true, None),
+    (" topic a\n", true, None),
+    ("\ttopic a\n", false, None),
+    ("topic\tread a\n", false, None),
+    ("topic read\ta\n", true, None),
+    ("topic read  a  \r\n", true, None),
+    ("topic read a b\n", true, None),
+    ("topic a b\n", false, None),
+    ("topic Read a\n", false, None),
+    ("TOPIC a\n", false, None),
+    ("topic\n", false, None),
+    ("topic deny\n", true, None),
+    ("user\n", false, None),
+    ("user  ann b \n", true, None),
+    ("topic a/#/b\n", false, None),
+    ("topic +a\n", false, None),
+    ("banana x\n", false, None),
+    (
+        "pattern x%u/a\n",
+        false,
+        Some("its own documentation says that %u stands alone in its level, and it fills it in all the same"),
+    ),
+];
+
+#[test]
+fn what_is_no_list_is_refused_as_mosquitto_refuses_it() {
+    for (text, is_list, difference) in LISTS {
+        assert_eq!(Rules::parse_acl(text).is_ok(), is_list, "{text:?}");
+        match mosquitto::Broker::takes(text) {
+            Ok(takes) => assert_eq!(takes, is_list != difference.is_some(), "{text:?}: Mosquitto"),
+            Err(reason) => {
+                println!("NOT RUN: {reason}");
+                return;
+            }
+        }
+        if let Some(reason) = difference {
+            println!("{text:?}: {reason}");
+        }
+    }
+}

@@ -32,29 +32,33 @@ impl Broker {
     /// With a listener for each set. The error is the reason why there is none.
     pub(crate) fn start(sets: &[Set]) -> Result<Self, String> {
         let program = program()?;
-        let folder = tempfile::tempdir().unwrap();
-        let mut config = "per_listener_settings true\nlog_type error\n".to_owned();
-        // As root it would become a user that cannot write here.
-        if rustix::process::geteuid().is_root() {
-            config.push_str("user root\n");
-        }
-        for (number, set) in sets.iter().enumerate() {
-            let acl = folder.path().join(format!("acl-{number}"));
-            std::fs::write(&acl, set.acl.as_ref().unwrap().clone() + RIGHTS_OF_TELLER).unwrap();
-            let socket = socket(folder.path(), number);
-            config += &format!("listener 0 {}\nallow_anonymous true\nacl_file {}\n", socket.display(), acl.display());
-        }
-        let path = folder.path().join("mosquitto.conf");
-        std::fs::write(&path, config).unwrap();
-        let mut command = Command::new(program);
-        let process = command.arg("-c").arg(path).stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
-        let broker = Self { process, folder };
+        let lists: Vec<_> = sets.iter().map(|set| set.acl.as_ref().unwrap().clone() + RIGHTS_OF_TELLER).collect();
+        let folder = folder(&lists);
+        let broker = Self { process: run(&program, folder.path()), folder };
         let end = Instant::now() + TIMEOUT;
         while UnixStream::connect(socket(broker.folder.path(), sets.len() - 1)).is_err() {
             assert!(Instant::now() < end, "mosquitto does not listen");
             std::thread::sleep(Duration::from_millis(5));
         }
         Ok(broker)
+    }
+
+    /// Whether it starts with such a list.
+    pub(crate) fn takes(list: &str) -> Result<bool, String> {
+        let program = program()?;
+        let folder = folder(&[list.to_owned()]);
+        let mut broker = Self { process: run(&program, folder.path()), folder };
+        let end = Instant::now() + TIMEOUT;
+        while Instant::now() < end {
+            if broker.process.try_wait().unwrap().is_some() {
+                return Ok(false);
+            }
+            if UnixStream::connect(socket(broker.folder.path(), 0)).is_ok() {
+                return Ok(true);
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        panic!("mosquitto neither listens nor ends");
     }
 
     pub(crate) fn verdict(&self, set: usize, case: &Case) -> Verdict {
@@ -80,6 +84,30 @@ impl Drop for Broker {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// With a configuration that has a listener for each list.
+fn folder(lists: &[String]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = "per_listener_settings true\nlog_type none\n".to_owned();
+    // As root it would become a user that cannot write here.
+    if rustix::process::geteuid().is_root() {
+        config.push_str("user root\n");
+    }
+    for (number, list) in lists.iter().enumerate() {
+        let acl = folder.path().join(format!("acl-{number}"));
+        std::fs::write(&acl, list).unwrap();
+        let (socket, acl) = (socket(folder.path(), number), acl.display());
+        config += &format!("listener 0 {}\nallow_anonymous true\nacl_file {acl}\n", socket.display());
+    }
+    std::fs::write(folder.path().join("mosquitto.conf"), config).unwrap();
+    folder
+}
+
+fn run(program: &Path, folder: &Path) -> Child {
+    let mut command = Command::new(program);
+    let command = command.arg("-c").arg(folder.join("mosquitto.conf")).stdin(Stdio::null());
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
 fn socket(folder: &Path, number: usize) -> PathBuf {
