@@ -16,7 +16,7 @@ run() {
 }
 
 found=0
-for targets in 'decode roundtrip' 'session config' 'wal'; do
+for targets in 'decode roundtrip' 'session config' 'wal acl'; do
     running=
     for target in $targets; do
         run "$target" &

@@ -4,7 +4,7 @@
 # some records (see fuzz_targets/wal.rs).
 set -eu
 cd "$(dirname "$0")"
-mkdir -p corpus/decode corpus/roundtrip corpus/session corpus/config corpus/wal
+mkdir -p corpus/decode corpus/roundtrip corpus/session corpus/config corpus/wal corpus/acl
 
 # The first of all choices of options, in as many bytes.
 options=$(printf '00%.0s' $(seq 17))
@@ -52,4 +52,8 @@ records=$(
 printf '00%s' "$records" | xxd -r -p >corpus/wal/whole
 printf '0130100001%s' "$records" | xxd -r -p >corpus/wal/torn
 printf '0230100001ff2f0080%s' "$records" | xxd -r -p >corpus/wal/damaged
+
+# Rules: the choice, topics, the text.
+printf 'Ba/1 a/# # b/ann c\nuser ann\ntopic read a/#\ntopic deny a/1\npattern write +/%%u\n' >corpus/acl/list
+printf 'Ca/1 a/# # g/ann\n[groups]\ng = ["ann"]\n[[rules]]\ndeny = "all"\ntopics = ["a/1"]\ngroups = ["g"]\n[[rules]]\nallow = "subscribe"\ntopics = ["#", "g/%%u"]\nqos = [0]\n' >corpus/acl/toml
 echo "$(ls corpus/decode | wc -l) seeds"

@@ -98,3 +98,32 @@ fn rule(word: &str, text: &str, pattern: impl Fn(&str) -> Result<Pattern, String
     let pattern = pattern(topic)?;
     Ok(Rule { effect, actions, conditions: Conditions::NONE, is_guarded: false, clients: None, pattern })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_wrong_line_is_told_with_its_number() {
+        let text =
+            "topic read a/#\nbanana x\nuser\n\ntopic\ntopic reed a b\ntopic a/#/b\npattern x%u/a\n\ttopic a\n # x\n";
+        let faults = parse(text).unwrap_err();
+        let lines: Vec<_> = faults.iter().map(|fault| fault.line).collect();
+        assert_eq!(lines, [2, 3, 5, 6, 7, 8, 9, 10]);
+        let expected = ["banana", "name is missing", "topic is missing", "reed", "no topic filter", "stand alone"];
+        for (fault, expected) in faults.iter().zip(expected) {
+            assert!(fault.what.contains(expected), "{fault}");
+        }
+    }
+
+    #[test]
+    fn lines_are_read_as_mosquitto_reads_them() {
+        // An indented line, a tab in a topic, spaces at the end, no end of the last line, and that of another system.
+        for text in
+            ["  topic   read   a  ", "topic read\ta", "user  ann b \r\ntopic a\r\n", "   \n\n#x", "", "topic deny"]
+        {
+            assert!(parse(text).is_ok(), "{text:?}");
+        }
+        assert_eq!(parse("topic a\ntopic a\nuser b\ntopic deny c").map(|list| list.len()), Ok(3));
+    }
+}

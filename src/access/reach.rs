@@ -78,17 +78,23 @@ impl<'a> Search<'a> {
             for &rule in alive.iter().filter(|&&rule| self.level(rule, depth).is_none()) {
                 self.settle(&mut ended, rule);
             }
-            self.see(&ended);
+            // A topic for which these decide.
+            if self.opinion(&ended) == Opinion::Allowed {
+                self.gives = true;
+            } else {
+                self.withholds = true;
+            }
         }
         if filter_is_over && !is_rest {
             return;
         }
         alive.retain(|&rule| self.level(rule, depth).is_some());
-        if alive.is_empty() {
-            // Whatever follows, it is as it stands; and something can.
-            self.see(&settled);
-        } else {
-            self.choose(depth, &alive, &settled);
+        // Where it is the same for whatever follows (and something can), one look is enough.
+        let can = |effect| alive.iter().any(|&rule| self.rules[rule as usize].1.effect == effect);
+        match self.opinion(&settled) {
+            Opinion::Allowed if !can(Effect::Deny) => self.gives = true,
+            Opinion::Silent | Opinion::Denied if !can(Effect::Allow) => self.withholds = true,
+            _ => self.choose(depth, &alive, &settled),
         }
     }
 
@@ -151,18 +157,145 @@ impl<'a> Search<'a> {
         *first = Some(first.map_or(rule, |first| first.min(rule)));
     }
 
-    /// A topic for which these decide.
-    fn see(&mut self, settled: &Settled) {
-        let opinion = settled.iter().flatten().fold(Opinion::Silent, |opinion, &rule| {
+    fn opinion(&self, settled: &Settled) -> Opinion {
+        settled.iter().flatten().fold(Opinion::Silent, |opinion, &rule| {
             opinion.and(match self.rules[rule as usize].1.effect {
                 Effect::Allow => Opinion::Allowed,
                 Effect::Deny => Opinion::Denied,
             })
-        });
-        if opinion == Opinion::Allowed {
-            self.gives = true;
-        } else {
-            self.withholds = true;
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::asker::Asker;
+    use super::super::pattern::Pattern;
+    use super::super::rule_list::{Actions, Conditions, Rule, RuleList, Whom, Wish};
+    use super::*;
+    use crate::mqtt::{QoS, TopicName};
+
+    const QOS: QoS = QoS::AtMostOnce;
+
+    fn list(rules: &[(Effect, String)]) -> RuleList {
+        let mut list = RuleList::default();
+        for (effect, topic) in rules {
+            let rule = Rule {
+                effect: *effect,
+                actions: Actions::ALL,
+                conditions: Conditions::NONE,
+                is_guarded: false,
+                clients: None,
+                pattern: Pattern::with_placeholders(topic).unwrap(),
+            };
+            list.push(&[Whom::Everybody], rule);
         }
+        list
+    }
+
+    fn decided(lists: &[RuleList], asker: &Asker<'_>, filter: &str) -> Grant {
+        let filter = TopicFilter::new(filter).unwrap();
+        let sources: Vec<_> = lists.iter().map(|list| list.reaches(asker, filter, QOS)).collect();
+        grant(filter, &sources)
+    }
+
+    /// By asking about each topic of these levels; `o` is in no rule.
+    fn enumerated(lists: &[RuleList], asker: &Asker<'_>, filter: &str) -> Grant {
+        let filter = TopicFilter::new(filter).unwrap();
+        let (mut gives, mut withholds) = (false, false);
+        let mut topics: Vec<String> = Vec::new();
+        let levels = ["a", "b", "c", "", "$x", "o"];
+        topics.extend(levels.map(String::from));
+        let mut at = 0;
+        while at < topics.len() {
+            let topic = topics[at].clone();
+            at += 1;
+            if topic.split('/').count() < 5 {
+                topics.extend(levels.iter().map(|level| format!("{topic}/{level}")));
+            }
+            let Ok(name) = TopicName::new(&topic) else { continue };
+            if filter.matches(name) {
+                let wish = Wish { topic: &topic, action: Actions::RECEIVE, qos: QOS, retain: None };
+                let opinion = lists.iter().fold(Opinion::Silent, |sum, list| sum.and(list.opinion(asker, &wish)));
+                if opinion == Opinion::Allowed { gives = true } else { withholds = true }
+            }
+        }
+        match (gives, withholds) {
+            (true, false) => Grant::Whole,
+            (false, _) => Grant::Denied,
+            (true, true) => Grant::Filtered,
+        }
+    }
+
+    fn texts(levels: &'static [&'static str], most: usize) -> impl Strategy<Value = String> {
+        let level = prop::sample::select(levels);
+        (prop::collection::vec(level, 1..=most), any::<bool>()).prop_map(|(mut levels, is_open)| {
+            if is_open {
+                levels.push("#");
+            }
+            let text = levels.join("/");
+            if text.is_empty() { "#".into() } else { text }
+        })
+    }
+
+    fn rules() -> impl Strategy<Value = Vec<(Effect, String)>> {
+        let effect = prop_oneof![3 => Just(Effect::Allow), 2 => Just(Effect::Deny)];
+        let text = prop_oneof![texts(&["a", "b", "", "+", "+", "$x", "%u", "%c"], 2), Just("#".to_owned())];
+        prop::collection::vec((effect, text), 0..7)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
+
+        /// The search agrees with a look at every topic, for one source and for several.
+        #[test]
+        fn a_grant_is_what_a_look_at_every_topic_says(
+            lists in prop::collection::vec(rules(), 1..3),
+            filter in prop_oneof![texts(&["a", "b", "", "+", "+", "$x"], 3), Just("#".to_owned())],
+            user in prop::sample::select(&[None, Some("a"), Some("c"), Some(""), Some("a/b"), Some("$x"), Some("+")]),
+            client_id in prop::sample::select(&["b", "c", "b/", "#"]),
+        ) {
+            let lists: Vec<_> = lists.iter().map(|rules| list(rules)).collect();
+            let asker = Asker { user, client_id, groups: &[] };
+            prop_assert_eq!(decided(&lists, &asker, &filter), enumerated(&lists, &asker, &filter));
+        }
+    }
+
+    fn simply(rules: &[(Effect, &str)], filter: &str) -> Grant {
+        let rules: Vec<_> = rules.iter().map(|(effect, topic)| (*effect, (*topic).to_owned())).collect();
+        decided(&[list(&rules)], &Asker { user: Some("ann"), client_id: "c", groups: &[] }, filter)
+    }
+
+    #[test]
+    fn rules_that_only_together_cover_a_filter_grant_it() {
+        use Effect::{Allow, Deny};
+        // What is longer than `a` is `a/+` or `a/+/#` or longer.
+        assert_eq!(simply(&[(Allow, "a"), (Allow, "a/+"), (Allow, "a/+/+/#")], "a/#"), Grant::Whole);
+        assert_eq!(simply(&[(Allow, "a/+"), (Allow, "a/+/+/#")], "a/#"), Grant::Filtered);
+        assert_eq!(simply(&[(Deny, "a/+"), (Deny, "a/+/+/#"), (Allow, "#")], "a/#"), Grant::Filtered);
+        assert_eq!(simply(&[(Deny, "a/#"), (Allow, "#")], "a/+"), Grant::Denied);
+        assert_eq!(simply(&[(Allow, "a/b"), (Deny, "a/+"), (Allow, "#")], "a/+"), Grant::Filtered);
+        assert_eq!(simply(&[(Allow, "a/+"), (Deny, "a/b"), (Allow, "#")], "a/+"), Grant::Whole);
+        assert_eq!(simply(&[(Allow, "#")], "$SYS/#"), Grant::Denied);
+        assert_eq!(simply(&[(Deny, "$SYS/#"), (Allow, "#")], "#"), Grant::Whole);
+        assert_eq!(simply(&[], "a"), Grant::Denied);
+    }
+
+    #[test]
+    fn rules_whose_choices_are_too_many_are_asked_about_each_message() {
+        let topic = |texts: &[(usize, &'static str)]| {
+            let mut levels = vec!["+"; 20];
+            texts.iter().for_each(|(level, text)| levels[*level] = text);
+            levels.join("/")
+        };
+        // Nothing is permitted that is not denied before, which shows only behind the last level.
+        let mut rules: Vec<_> = (0..20).map(|level| (Effect::Deny, topic(&[(level, "a")]))).collect();
+        rules.extend((0..19).map(|level| (Effect::Allow, topic(&[(level, "a"), (level + 1, "b")]))));
+        let asker = Asker { user: None, client_id: "c", groups: &[] };
+        let begun = std::time::Instant::now();
+        assert_eq!(decided(&[list(&rules)], &asker, &topic(&[])), Grant::Filtered);
+        assert!(begun.elapsed().as_millis() < 1_000, "bounded, whatever the rules");
     }
 }

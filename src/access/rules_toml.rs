@@ -72,6 +72,7 @@ pub(super) fn parse(text: &str) -> Result<RuleList, Vec<TextError>> {
     for entry in &file.rules {
         add(&mut list, entry, &members, &mut faults);
     }
+    faults.found.sort_by_key(|fault| fault.line);
     if faults.found.is_empty() { Ok(list) } else { Err(faults.found) }
 }
 
@@ -167,4 +168,48 @@ fn whom(entry: &Entry, members: &Members<'_>) -> Vec<Whom> {
         whom.push(Whom::Anonymous);
     }
     whom
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_wrong_rule_is_told_with_its_line() {
+        let text = "[[rules]]\nallow = 'all'\ntopics = ['a/#/b',\n 'x%u']\n\n[[rules]]\ntopics = ['a']\n\n[[rules]]\n\
+                    allow = 'all'\ndeny = 'all'\ntopics = ['a']\n\n[[rules]]\ndeny = 'subscribe'\ntopics = []\n\
+                    qos = [3]\nretain = true\n";
+        let faults = parse(text).unwrap_err();
+        let found: Vec<_> = faults.iter().map(|fault| (fault.line, fault.what.as_str())).collect();
+        assert_eq!(
+            found,
+            [
+                (3, "\"a/#/b\" is no topic filter: + stands alone in its level, # too, and last"),
+                (4, "\"x%u\" in \"x%u\": %u and %c stand alone in their level"),
+                (6, "a rule has either \"allow\" or \"deny\""),
+                (9, "a rule has either \"allow\" or \"deny\""),
+                (16, "topics is empty: \"#\" stands for all"),
+                (17, "qos is a list of 0, 1 and 2"),
+                (18, "retain is a condition of \"publish\" only"),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_no_rule_at_all_is_told_with_its_line() {
+        for (text, line, what) in [
+            ("a b", 1, "expected `=`"),
+            ("\n[[rules]]\nallow = 'all'\ntopic = ['a']\n", 4, "unknown field `topic`"),
+            ("\n[[rules]]\nallow = 'read'\ntopics = ['a']\n", 3, "unknown variant `read`"),
+            ("[[rules]]\nallow = 'all'\n", 1, "missing field `topics`"),
+            ("[groups]\nx = 'ann'\n", 2, "invalid type"),
+            ("rule = 1\n", 1, "unknown field `rule`"),
+        ] {
+            let faults = parse(text).unwrap_err();
+            assert_eq!(faults.len(), 1, "{text}");
+            assert!(faults[0].what.contains(what), "{text}: {}", faults[0]);
+            assert_eq!(faults[0].line, line, "{text}: {}", faults[0]);
+        }
+        assert!(parse("").is_ok());
+    }
 }

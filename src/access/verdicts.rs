@@ -121,3 +121,89 @@ impl Verdicts {
         hasher.finish() & !OPINION_BITS
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::guard::{Identity, Who};
+    use super::*;
+
+    fn rules() -> Arc<Rules> {
+        let acl = "user ann\ntopic write a/#\ntopic read b/#\ntopic deny a/secret\npattern write own/%u/%c\n";
+        Arc::new(Rules::parse_acl(acl).unwrap())
+    }
+
+    fn publication(topic: &str) -> Publication<'_> {
+        Publication { topic: TopicName::new(topic).unwrap(), qos: QoS::AtMostOnce, retain: false }
+    }
+
+    #[test]
+    fn what_is_remembered_is_what_the_rules_say() {
+        let rules = rules();
+        let mut verdicts = Verdicts::new(Some(Arc::clone(&rules)), 7);
+        let identities = [Identity::ANONYMOUS, Identity::of_user("ann"), Identity::of_user("bob")];
+        for _ in 0..3 {
+            for identity in &identities {
+                for client_id in ["c", "d"] {
+                    let client = Client { identity, client_id };
+                    for topic in ["a/1", "a/secret", "b/1", "own/ann/c", "own/ann/d", "own/bob/c", "own/bob/c/x"] {
+                        let publication = publication(topic);
+                        assert_eq!(
+                            verdicts.may_publish(&client, &publication),
+                            rules.may_publish(&client, &publication),
+                            "{identity:?} {client_id} {topic}"
+                        );
+                        assert_eq!(
+                            verdicts.may_receive(&client, publication.topic),
+                            rules.may_receive(&client, publication.topic),
+                            "{identity:?} {client_id} {topic}"
+                        );
+                    }
+                }
+            }
+        }
+        assert!(verdicts.remembered.iter().any(|place| *place != 0));
+    }
+
+    #[test]
+    fn the_table_stays_as_large_as_it_is() {
+        let mut verdicts = Verdicts::new(Some(rules()), 7);
+        let identity = Identity::of_user("ann");
+        let client = Client { identity: &identity, client_id: "c" };
+        for number in 0..3 * PLACES {
+            assert!(verdicts.may_publish(&client, &publication(&format!("a/{number}"))));
+            assert!(!verdicts.may_publish(&client, &publication(&format!("b/{number}"))));
+        }
+        assert_eq!(verdicts.remembered.len(), PLACES);
+        assert_eq!(Verdicts::new(None, 7).remembered.len(), 0);
+    }
+
+    #[test]
+    fn without_rules_claims_are_all_that_is_permitted_and_nobody_else_is_bound() {
+        let mut verdicts = Verdicts::new(None, 7);
+        let claims = Arc::new(Rules::of_claims(&["a/%u"], &["b/#"]).unwrap());
+        let identity = Identity::new(Who { user: Some("ann".into()), claims: Some(claims), ..Who::default() });
+        let client = Client { identity: &identity, client_id: "c" };
+        assert!(verdicts.may_publish(&client, &publication("a/ann")));
+        assert!(!verdicts.may_publish(&client, &publication("b/1")));
+        assert!(verdicts.may_receive(&client, publication("b/1").topic));
+        let filter = |text| TopicFilter::new(text).unwrap();
+        assert_eq!(verdicts.may_subscribe(&client, filter("b/+"), QoS::AtMostOnce), Grant::Whole);
+        assert_eq!(verdicts.may_subscribe(&client, filter("#"), QoS::AtMostOnce), Grant::Filtered);
+        let anonymous = Client { identity: &Identity::ANONYMOUS, client_id: "c" };
+        assert!(verdicts.may_publish(&anonymous, &publication("x")));
+        assert_eq!(verdicts.may_subscribe(&anonymous, filter("#"), QoS::AtMostOnce), Grant::Whole);
+    }
+
+    #[test]
+    fn claims_add_to_the_rules_and_do_not_undo_a_denial() {
+        let mut verdicts = Verdicts::new(Some(rules()), 7);
+        let claims = Arc::new(Rules::of_claims(&["a/secret", "c"], &[""; 0]).unwrap());
+        let identity = Identity::new(Who { user: Some("ann".into()), claims: Some(claims), ..Who::default() });
+        let client = Client { identity: &identity, client_id: "c" };
+        for _ in 0..2 {
+            assert!(verdicts.may_publish(&client, &publication("c")));
+            assert!(verdicts.may_publish(&client, &publication("a/1")));
+            assert!(!verdicts.may_publish(&client, &publication("a/secret")));
+        }
+    }
+}
