@@ -4,7 +4,7 @@
 # some records (see fuzz_targets/wal.rs).
 set -eu
 cd "$(dirname "$0")"
-mkdir -p corpus/decode corpus/roundtrip corpus/session corpus/config corpus/wal corpus/acl
+mkdir -p corpus/decode corpus/roundtrip corpus/session corpus/config corpus/wal corpus/acl corpus/jwt
 
 # The first of all choices of options, in as many bytes.
 options=$(printf '00%.0s' $(seq 17))
@@ -56,4 +56,8 @@ printf '0230100001ff2f0080%s' "$records" | xxd -r -p >corpus/wal/damaged
 # Rules: the choice, topics, the text.
 printf 'Ba/1 a/# # b/ann c\nuser ann\ntopic read a/#\ntopic deny a/1\npattern write +/%%u\n' >corpus/acl/list
 printf 'Ca/1 a/# # g/ann\n[groups]\ng = ["ann"]\n[[rules]]\ndeny = "all"\ntopics = ["a/1"]\ngroups = ["g"]\n[[rules]]\nallow = "subscribe"\ntopics = ["#", "g/%%u"]\nqos = [0]\n' >corpus/acl/toml
+printf '\001{"sub":"ann","cid":"sensor","exp":1700000060,"nbf":0,"groups":["a"],"acl":{"all":["a/%%c"]}}' >corpus/jwt/claims
+printf '\002{"alg":"HS256","typ":"JWT","kid":"a"}' >corpus/jwt/header
+{ printf '\003' && cat ../src/access/rfc7515_keys.json; } >corpus/jwt/keys
+printf '\000eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbm4ifQ.AAAA' >corpus/jwt/token
 echo "$(ls corpus/decode | wc -l) seeds"
