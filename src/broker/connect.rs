@@ -288,6 +288,7 @@ impl ShardCore {
             return self.refuse(now, conn, who, ReasonCode::PacketTooLarge, fx);
         }
         if let Err(denial) = self.let_in(conn, &identity, existing) {
+            denial_refusal(denial).into_iter().for_each(|refusal| self.counters.refuse(refusal));
             return self.refuse(now, conn, who, denial_reason(denial), fx);
         }
         // Nobody gets another one's session, by whatever name he comes.

@@ -80,6 +80,12 @@ impl Setup {
         self
     }
 
+    /// The same, its value as the file has it.
+    pub(crate) fn limit_text(mut self, key: &str, value: &str) -> Self {
+        self.limits.push((key.into(), value.into()));
+        self
+    }
+
     /// With a store in this folder.
     pub(crate) fn store(mut self, folder: &Path) -> Self {
         self.store = Some(StoreSetup { folder: folder.into(), options: Vec::new() });

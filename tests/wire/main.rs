@@ -14,6 +14,7 @@ mod process;
 mod random;
 mod status;
 
+mod bans;
 mod drain;
 mod fairness;
 mod first_bytes;
@@ -24,6 +25,7 @@ mod log;
 mod mesh;
 mod order;
 mod qos;
+mod rates;
 mod reload;
 mod reload_access;
 mod retained;
