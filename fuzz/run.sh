@@ -16,7 +16,7 @@ run() {
 }
 
 found=0
-for targets in 'decode roundtrip' 'session config' 'wal acl'; do
+for targets in 'decode roundtrip' 'session config' 'wal acl' 'jwt'; do
     running=
     for target in $targets; do
         run "$target" &

@@ -4,7 +4,7 @@
 # some records (see fuzz_targets/wal.rs), `password` with one of each form.
 set -eu
 cd "$(dirname "$0")"
-mkdir -p corpus/decode corpus/roundtrip corpus/session corpus/config corpus/wal corpus/acl corpus/password corpus/proxy corpus/websocket
+mkdir -p corpus/decode corpus/roundtrip corpus/session corpus/config corpus/wal corpus/acl corpus/password corpus/proxy corpus/websocket corpus/jwt
 
 # The first of all choices of options, in as many bytes.
 options=$(printf '00%.0s' $(seq 17))
@@ -66,9 +66,12 @@ printf '[{"user": "ada", "password": "%s", "groups": ["g"]}]' "$argon2" >corpus/
 # Rules: the choice, topics, the text.
 printf 'Ba/1 a/# # b/ann c\nuser ann\ntopic read a/#\ntopic deny a/1\npattern write +/%%u\n' >corpus/acl/list
 printf 'Ca/1 a/# # g/ann\n[groups]\ng = ["ann"]\n[[rules]]\ndeny = "all"\ntopics = ["a/1"]\ngroups = ["g"]\n[[rules]]\nallow = "subscribe"\ntopics = ["#", "g/%%u"]\nqos = [0]\n' >corpus/acl/toml
-
 # Headers of a proxy; frames, behind the cut and the choice of a request.
 printf 'PROXY TCP4 192.0.2.1 198.51.100.7 12345 1883\r\n' >corpus/proxy/text
 printf '\r\n\r\n\0\r\nQUIT\n\041\021\0\014\300\0\002\001\306\063\144\007\060\071\007\133' >corpus/proxy/binary
 printf '\310\001\002\202\0\0\0\0ab\211\200\0\0\0\0\200\201\0\0\0\0c\210\200\0\0\0\0' >corpus/websocket/frames
+printf '\001{"sub":"ann","cid":"sensor","exp":1700000060,"nbf":0,"groups":["a"],"acl":{"all":["a/%%c"]}}' >corpus/jwt/claims
+printf '\002{"alg":"HS256","typ":"JWT","kid":"a"}' >corpus/jwt/header
+{ printf '\003' && cat ../src/access/rfc7515_keys.json; } >corpus/jwt/keys
+printf '\000eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbm4ifQ.AAAA' >corpus/jwt/token
 echo "$(ls corpus/decode | wc -l) seeds"

@@ -546,13 +546,17 @@ mod tests {
 
     #[test]
     fn a_redirection_is_not_followed() {
-        let elsewhere = Server::replying("200 OK", ALLOW);
-        let url = elsewhere.url.clone();
-        let server = Server::start(move |_, stream| {
-            let _ = write!(stream, "HTTP/1.1 307 Moved\r\nLocation: {url}\r\nContent-Length: 0\r\n\r\n");
-        });
-        assert_eq!(ask(&server.hook()), UNAVAILABLE);
-        assert_eq!(elsewhere.asked(), 0);
+        for status in ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"] {
+            let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
+            elsewhere.set_nonblocking(true).unwrap();
+            let url = format!("http://{}/", elsewhere.local_addr().unwrap());
+            let server = Server::start(move |_, stream| {
+                let _ = write!(stream, "HTTP/1.1 {status}\r\nLocation: {url}\r\nContent-Length: 0\r\n\r\n");
+            });
+            let hook = Hook::new(HookSettings { timeout_ms: 500, ..server.settings() }).unwrap();
+            assert_eq!(ask(&hook), UNAVAILABLE, "{status}");
+            assert!(elsewhere.accept().is_err(), "{status}: somebody came");
+        }
     }
 
     /// The time-out covers silence, and bytes that trickle in before the answer and within it.
@@ -591,7 +595,9 @@ mod tests {
                 let _ = stream.write_all(head.as_bytes());
                 while stream.write_all(&[b' '; 4_096]).is_ok() {}
             });
+            let began = Instant::now();
             assert_eq!(ask(&server.hook()), UNAVAILABLE);
+            assert!(began.elapsed() < Duration::from_millis(4_500), "it was the time-out that ended it");
         }
         let long = format!("{}{ALLOW}", " ".repeat(ANSWER_BYTES_MAX - ALLOW.len()));
         let server = Server::start(move |_, stream| reply(stream, "200 OK", &long));
