@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 
 use super::text_error::TextError;
 
-/// Each key without an identifier costs every token of its algorithm a try, some 20 µs for RSA.
+/// Each key costs a token that names none a try.
 pub const KEYS_MAX: usize = 64;
 
 /// A shorter secret can be guessed from one token (RFC 7518, section 3.2, asks for as many bytes as the hash has).
