@@ -157,7 +157,6 @@ impl Line {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    #[expect(clippy::result_large_err, reason = "it is moved either way, and on the way in as well")]
     fn put(&self, question: Question) -> Result<(), Question> {
         let mut state = self.lock();
         if state.questions.len() >= self.questions_max {
