@@ -14,6 +14,10 @@ use crate::access::{
 };
 use crate::base::ListenerId;
 
+type ParseUsers = fn(&str, [u8; 32]) -> Result<Users, Vec<TextError>>;
+type ParseRules = fn(&str) -> Result<Rules, Vec<TextError>>;
+type AddKeys = fn(&mut JwtKeys, &[u8]) -> Result<(), TextError>;
+
 /// `names` are those of the configuration's listeners; `secret` is what made-up users are made of. Errors name file and
 /// line.
 pub(super) fn read(
@@ -79,7 +83,7 @@ fn add_source(
     let access = &config.access;
     let authenticator: Arc<dyn Authenticator> = match source {
         IdentitySource::Password | IdentitySource::Users => {
-            let (path, parse): (_, fn(&str, [u8; 32]) -> Result<Users, Vec<TextError>>) = match source {
+            let (path, parse): (_, ParseUsers) = match source {
                 IdentitySource::Password => (&access.password_file, Users::parse_password_file),
                 _ => (&access.user_file, Users::parse_user_file),
             };
@@ -98,8 +102,7 @@ fn add_source(
 /// None: everybody may do everything.
 fn rules(access: &AccessConfig, reading: &mut Reading) -> Result<Option<Rules>, Errors> {
     let (mut parts, mut errors) = (Vec::new(), Errors::new());
-    let parsers: [(_, fn(&str) -> Result<Rules, Vec<TextError>>); 2] =
-        [(&access.acl_file, Rules::parse_acl), (&access.rules_file, Rules::parse_toml)];
+    let parsers: [(_, ParseRules); 2] = [(&access.acl_file, Rules::parse_acl), (&access.rules_file, Rules::parse_toml)];
     for (path, parse) in parsers.into_iter().filter(|(path, _)| !path.as_os_str().is_empty()) {
         let text = reading.text(path).map_err(|error| vec![error]);
         match text.and_then(|text| parse(&text).map_err(|errors| in_file(path, errors))) {
@@ -112,7 +115,7 @@ fn rules(access: &AccessConfig, reading: &mut Reading) -> Result<Option<Rules>, 
 
 fn jwt(config: &JwtConfig, reading: &mut Reading) -> Result<Jwt, Errors> {
     let mut keys = JwtKeys::default();
-    let sources: [(_, bool, fn(&mut JwtKeys, &[u8]) -> Result<(), TextError>); 3] = [
+    let sources: [(_, bool, AddKeys); 3] = [
         (&config.secret_file, true, JwtKeys::add_secret),
         (&config.key_file, false, JwtKeys::add_pem),
         // It may have secrets in it, and is public where it has none.

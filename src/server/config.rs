@@ -680,7 +680,7 @@ mod tests {
         let with = |listeners: &[ListenerConfig]| Config { listeners: listeners.into(), ..Config::default() };
         let (here, there) = (listener("unix:here"), listener("unix:there"));
         let changed = ListenerConfig { unix_owner: "somebody".into(), mount_point: "m/".into(), ..here.clone() };
-        let (old, new) = (with(&[here.clone()]), with(&[there.clone(), changed.clone()]));
+        let (old, new) = (with(std::slice::from_ref(&here)), with(&[there.clone(), changed.clone()]));
         assert_eq!(old.changes_needing_restart(&new), ["the socket of listeners[1], unix:here"]);
         let applied = new.with_restart_values_of(&old);
         assert_eq!(applied.listeners, [there, ListenerConfig { unix_owner: String::new(), ..changed }]);
