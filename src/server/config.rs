@@ -621,7 +621,7 @@ mod tests {
         assert_eq!(errors(|config| config.drain_secs = 86_401), range("drain_secs", 86_401, 0, 86_400));
         assert_eq!(
             errors(|config| config.connections_max = 1 << 31),
-            range("connections_max", 1 << 31, 0, (1 << 31) - 1)
+            range("connections_max", 1 << 31, 0, (1 << 30) - 1)
         );
         let limit = |change: fn(&mut Limits)| errors(|config| change(&mut config.limits));
         assert_eq!(
