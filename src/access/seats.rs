@@ -242,24 +242,4 @@ mod tests {
         let _seat = seats.seat_address(START, address("192.0.2.1")).unwrap().unwrap();
         assert!(seats.seat_address(START, address("192.0.2.1")).is_err());
     }
-
-    #[test]
-    fn shards_together_seat_no_more_than_there_are_seats() {
-        let seats = seats(100, 100, 0);
-        let taken: Vec<(usize, usize)> = std::thread::scope(|scope| {
-            let count = || {
-                let own: Vec<_> =
-                    (0..50).filter_map(|_| seats.seat_address(START, address("192.0.2.1")).ok()).collect();
-                let users = (0..50).filter(|_| seats.enter_user("ann")).count();
-                // Nobody leaves before all have come.
-                let len = own.len();
-                std::mem::forget(own);
-                (len, users)
-            };
-            let threads: Vec<_> = (0..4).map(|_| scope.spawn(count)).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-        });
-        let sums = taken.iter().fold((0, 0), |(a, b), (c, d)| (a + c, b + d));
-        assert_eq!(sums, (100, 100));
-    }
 }

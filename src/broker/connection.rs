@@ -7,7 +7,7 @@ use super::gate::Gate;
 use super::output::OutputBuffer;
 use super::throttle::Throttle;
 use super::timers::TimerId;
-use crate::access::{Entrance, Exchange};
+use crate::access::{Denial, Entrance, Exchange};
 use crate::base::{ConnId, Timestamp};
 use crate::mqtt::Version;
 use crate::session::{InboundAliases, KeepAlive, OutboundAliases, Phase};
@@ -108,6 +108,14 @@ pub(super) struct Authentication {
     pub(super) check: u64,
     /// Of a re-authentication. Before CONNACK the time of the connection itself runs.
     pub(super) ends_at: Timestamp,
+}
+
+/// A refusal that waits.
+#[derive(Debug)]
+pub(super) struct Delayed {
+    pub(super) client_id: Box<str>,
+    pub(super) user_name: Option<Box<str>>,
+    pub(super) denial: Denial,
 }
 
 /// The connections of a shard, by the driver's identifiers, which are dense.

@@ -5,8 +5,7 @@ use std::collections::VecDeque;
 use ahash::RandomState;
 
 use super::after_drain::{AfterDrain, AfterDrainQueue};
-use super::connection::{Connection, Connections};
-use super::delayed::Delayed;
+use super::connection::{Connection, Connections, Delayed};
 use super::effects::Effects;
 use super::entropy::Entropy;
 use super::gate::Gate;

@@ -2,19 +2,13 @@
 //! at once, as what waits is memory.
 
 use super::connect::{Named, denial_reason};
+use super::connection::Delayed;
 use super::core::ShardCore;
 use super::effects::Effects;
 use super::timers::TimerKey;
 use crate::access::Denial;
 use crate::base::limits::DELAYED_REFUSALS_MAX;
 use crate::base::{ConnId, Millis, Timestamp};
-
-#[derive(Debug)]
-pub(super) struct Delayed {
-    client_id: Box<str>,
-    user_name: Option<Box<str>>,
-    denial: Denial,
-}
 
 impl ShardCore {
     /// True: the refusal waits, and so does the connection, which has had its time to prove something.

@@ -40,6 +40,7 @@ mod stats;
 mod stored;
 mod subscribe;
 mod throttle;
+mod throttled;
 mod timers;
 mod write;
 

@@ -2,27 +2,24 @@
 //! is not read until he may go on, or is cut off. What one bucket has room for may come at once; a packet larger than
 //! that is taken, and waited for afterwards, so that over time nobody gets more than his rate.
 
-use super::core::{Flow, ShardCore};
-use super::effects::Effects;
-use super::timers::{TimerId, TimerKey};
+use super::timers::TimerId;
 use crate::access::{Excess, Rates};
-use crate::base::{ConnId, Millis, Refusal, Timestamp};
-use crate::mqtt::ReasonCode;
+use crate::base::{Millis, Timestamp};
 
 /// Where the client's identity has rates.
 #[derive(Debug)]
 pub(super) struct Throttle {
     messages: Option<Bucket>,
     bytes: Option<Bucket>,
-    on_excess: Excess,
+    pub(super) on_excess: Excess,
     filled: Timestamp,
     /// While the client is not read.
-    timer: Option<TimerId>,
+    pub(super) timer: Option<TimerId>,
 }
 
 /// Of which there was too much.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Over {
+pub(super) enum Over {
     Messages,
     Bytes,
 }
@@ -48,7 +45,7 @@ impl Throttle {
     }
 
     /// Takes one message, or says of which there were too many.
-    fn admit(&mut self, now: Timestamp, packet_bytes: usize) -> Result<(), Over> {
+    pub(super) fn admit(&mut self, now: Timestamp, packet_bytes: usize) -> Result<(), Over> {
         let since = now - self.filled;
         self.filled = self.filled.max(now);
         for bucket in [&mut self.messages, &mut self.bytes].into_iter().flatten() {
@@ -65,7 +62,7 @@ impl Throttle {
     }
 
     /// How long until both have something again.
-    fn wait(&self) -> Millis {
+    pub(super) fn wait(&self) -> Millis {
         [&self.messages, &self.bytes].into_iter().flatten().map(Bucket::wait).max().unwrap_or_default()
     }
 }
@@ -105,55 +102,6 @@ impl Bucket {
 
     fn wait(&self) -> Millis {
         if self.is_empty() { Millis((-self.level / self.per_sec) as u64 + 1) } else { Millis(0) }
-    }
-}
-
-impl ShardCore {
-    /// Before each PUBLISH of a client that has rates; none: it may go on.
-    pub(super) fn throttle(
-        &mut self,
-        now: Timestamp,
-        conn: ConnId,
-        packet_bytes: usize,
-        fx: &mut Effects,
-    ) -> Option<Flow> {
-        let throttle = self.connections[conn].throttle.as_mut()?;
-        let admitted = throttle.admit(now, packet_bytes);
-        let Err(over) = admitted else {
-            throttle.timer.take().into_iter().for_each(|timer| self.timers.cancel(timer));
-            return None;
-        };
-        match throttle.on_excess {
-            Excess::Slow => {
-                if throttle.timer.is_none() {
-                    let at = now + throttle.wait();
-                    throttle.timer = Some(self.timers.set(at, TimerKey::Throttle(conn.0)));
-                    self.counters.throttled += 1;
-                }
-                // It comes again, and is counted then.
-                self.counters.packets_received -= 1;
-                Some(Flow::Hold)
-            }
-            Excess::Disconnect => {
-                let (refusal, reason) = match over {
-                    Over::Messages => (Refusal::MessageRate, ReasonCode::MessageRateTooHigh),
-                    Over::Bytes => (Refusal::ByteRate, ReasonCode::QuotaExceeded),
-                };
-                self.counters.refuse(refusal);
-                self.close_connection(now, conn, reason, fx);
-                Some(Flow::Next)
-            }
-        }
-    }
-
-    pub(super) fn on_throttle_timer(&mut self, now: Timestamp, conn: ConnId, fx: &mut Effects) {
-        let Some(connection) = self.connections.get_mut(conn) else { return };
-        connection.throttle.iter_mut().for_each(|throttle| throttle.timer = None);
-        // Nobody read what it said meanwhile.
-        connection.last_received = now;
-        if !connection.held && !connection.is_choked {
-            fx.resumed.push(conn);
-        }
     }
 }
 
