@@ -264,7 +264,7 @@ struct Shared {
 async fn serve_tasks(address: SocketAddr) -> io::Result<()> {
     Listener::probe(&address.into())?;
     let shared = Rc::<Shared>::default();
-    let listener = TcpListener::bind(&address.into())?;
+    let listener = TcpListener::bind(address)?;
     loop {
         let socket = listener.accept().await?;
         socket.set_nodelay(true)?;

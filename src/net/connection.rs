@@ -201,7 +201,8 @@ impl Connection {
         received
     }
 
-    fn receive_more(&self, unread: &mut Unread) -> Received {
+    /// Reads the socket once, past all layers, behind what is unread already.
+    pub fn receive_more(&self, unread: &mut Unread) -> Received {
         let missing = unread.need.clamp(1, unread.bytes.len().max(GROWTH_BYTES_MIN));
         unread.reserve(missing);
         let room = unread.bytes.capacity() - unread.bytes.len();
