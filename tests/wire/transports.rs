@@ -211,7 +211,10 @@ fn websocket_carries_clients() {
 fn proxy_tls_and_websocket_lie_one_within_the_other() {
     let certificate = Certificate::new();
     on_shards(
-        |setup| setup.listener(&format!("websocket = true\nproxy_protocol = true\n{}", certificate.keys())),
+        |setup| {
+            setup
+                .listener(&format!("websocket = true\nproxy_protocol = true\nanonymous = true\n{}", certificate.keys()))
+        },
         |broker| {
             for (kind, header) in [("text", TEXT_HEADER), ("binary", BINARY_HEADER)] {
                 live_all(kind, || {
