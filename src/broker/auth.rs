@@ -4,7 +4,7 @@
 use zeroize::Zeroizing;
 
 use super::connect::{Accepted, Named, credentials, denial_reason, without_password};
-use super::connection::Authentication;
+use super::connection::{Authentication, Connection};
 use super::core::ShardCore;
 use super::effects::Effects;
 use crate::access::{Credentials, Denial, Entrance, Identity, Step, Verdict};
@@ -30,6 +30,8 @@ impl ShardCore {
             // [MQTT-4.12.0-1]
             return self.refuse(now, conn, Named::by(connect), ReasonCode::BadAuthenticationMethod, fx);
         };
+        // A re-authentication is judged by it again.
+        self.connections[conn].entrance = entrance;
         self.connections[conn].authentication = Some(Box::new(Authentication {
             connect: without_password(connect),
             method: method.into(),
@@ -76,10 +78,10 @@ impl ShardCore {
     fn restart_exchange(&mut self, now: Timestamp, conn: ConnId) {
         let seed = self.entropy.next();
         let client_id = self.client_id(conn);
-        let Some(authentication) = &mut self.connections[conn].authentication else { return };
-        // Where it came in was looked at when it did.
-        let credentials =
-            Credentials { entrance: Entrance::UNKNOWN, client_id: &client_id, user_name: None, password: None };
+        let Connection { authentication, entrance, .. } = &mut self.connections[conn];
+        let Some(authentication) = authentication else { return };
+        let entrance = entrance.as_deref().unwrap_or(Entrance::UNKNOWN);
+        let credentials = Credentials { entrance, client_id: &client_id, user_name: None, password: None };
         authentication.exchange = self.guard.exchange(now, &authentication.method, &credentials, seed);
         authentication.rounds = 0;
         authentication.ends_at = now + self.options.connect_timeout;

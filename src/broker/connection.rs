@@ -18,7 +18,7 @@ pub(super) struct Connection {
     /// Of this connection, as are those outbound. [MQTT-3.3.2-7]
     pub(super) inbound_aliases: InboundAliases,
     pub(super) outbound_aliases: OutboundAliases,
-    /// Until it is let in.
+    /// Until it is let in; where it can authenticate again, as long as it is there.
     pub(super) entrance: Option<Box<Entrance>>,
     /// While somebody is being let in, or re-authenticates.
     pub(super) authentication: Option<Box<Authentication>>,

@@ -5,10 +5,13 @@
 
 use std::collections::VecDeque;
 
-use thrum::access::{Guard, Open};
-use thrum::base::{ConnId, Millis, ShardId, Timestamp};
+use thrum::access::{Entrance, Guard, Open};
+use thrum::base::{ConnId, ListenerId, Millis, ShardId, Timestamp};
 use thrum::broker::{Effects, Event, Fetch, Input, MeshMessage, Options, Record, ShardCore, StoredSession};
 use thrum::mqtt::{Frame, Packet, Progress, Sender, TopicName, Version, decode, encode, frame};
+
+/// Where all clients come in; not the one that is taken where none is named.
+pub const LISTENER: ListenerId = ListenerId(1);
 
 /// A client's end of a connection.
 #[derive(Debug)]
@@ -99,9 +102,16 @@ impl Net {
             is_slow: false,
             unsent: 0,
         });
-        self.cores[shard].handle(self.now, Input::Opened { conn }, &mut self.effects[shard]);
+        self.come_in(shard, conn);
         self.settle();
         Client(client)
+    }
+
+    fn come_in(&mut self, shard: usize, conn: ConnId) {
+        let entrance = Entrance { listener: LISTENER, ..Entrance::default() };
+        for input in [Input::Opened { conn }, Input::Entered { conn, entrance }] {
+            self.cores[shard].handle(self.now, input, &mut self.effects[shard]);
+        }
     }
 
     fn free_conn(&mut self, shard: usize, client: usize) -> ConnId {
@@ -372,7 +382,7 @@ impl Net {
         let conn = self.free_conn(to, client);
         let wire = &mut self.wires[client];
         (wire.shard, wire.conn) = (to, conn);
-        self.cores[to].handle(self.now, Input::Opened { conn }, &mut self.effects[to]);
+        self.come_in(to, conn);
         self.feed(client);
     }
 }

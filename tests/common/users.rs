@@ -6,8 +6,8 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use crate::net::LISTENER;
 use thrum::access::{Authenticator, ListenerPolicy, Password, Policy, PolicyGuard, SALT_BYTES, Users, Work};
-use thrum::base::ListenerId;
 
 /// Lets in these users with these passwords and, where `anonymous`, who brings none; all of them to do everything.
 pub(crate) fn guard(users: &[(&str, &str)], iterations: NonZeroU32, anonymous: bool) -> PolicyGuard {
@@ -18,7 +18,7 @@ pub(crate) fn guard(users: &[(&str, &str)], iterations: NonZeroU32, anonymous: b
     }
     let table = Arc::new(table);
     let policy = Policy {
-        listeners: vec![(ListenerId(0), ListenerPolicy { anonymous, ..ListenerPolicy::default() })],
+        listeners: vec![(LISTENER, ListenerPolicy { anonymous, ..ListenerPolicy::default() })],
         authenticators: vec![Arc::clone(&table) as Arc<dyn Authenticator>],
         scram: vec![table],
         ..Policy::default()

@@ -2,10 +2,11 @@
 
 use std::num::NonZeroU32;
 
-use thrum::access::Verdict;
+use thrum::access::{Entrance, Verdict};
 use thrum::base::{ConnId, ShardId, Timestamp};
 use thrum::broker::{Effects, Input, Options, ShardCore};
 
+use crate::net::LISTENER;
 use crate::users::guard;
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
@@ -39,6 +40,8 @@ fn a_late_verdict_lets_nobody_else_in() {
     let mut checks = Vec::new();
     for password in ["right", "wrong"] {
         core.handle(NOW, Input::Opened { conn }, &mut fx);
+        let entrance = Entrance { listener: LISTENER, ..Entrance::default() };
+        core.handle(NOW, Input::Entered { conn, entrance }, &mut fx);
         core.handle(NOW, Input::Bytes { conn, bytes: &connect("c", "user", password) }, &mut fx);
         checks.append(&mut fx.checks);
         if password == "right" {

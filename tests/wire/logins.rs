@@ -61,8 +61,12 @@ fn messages(broker: &Broker, span: Duration) -> Latency {
     let count = span.as_nanos().div_ceil(EVERY.as_nanos()) as u32;
     let mut taken: Vec<Duration> = thread::scope(|scope| {
         let received = scope.spawn(move || {
-            let number = |payload: &[u8]| u32::from_le_bytes(payload.try_into().unwrap());
-            (0..count).map(|_| began.elapsed() - EVERY * number(&subscriber.publish().payload)).collect()
+            let taken = |_| {
+                let message = subscriber.publish();
+                let now = began.elapsed();
+                now - EVERY * u32::from_le_bytes(message.payload.try_into().unwrap())
+            };
+            (0..count).map(taken).collect()
         });
         for number in 0..count {
             thread::sleep((EVERY * number).saturating_sub(began.elapsed()));

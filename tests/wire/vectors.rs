@@ -37,7 +37,7 @@ fn each_is_answered_as_its_line_says() {
     on_shards(setup, |broker| run_all(broker, trials(vectors.iter(), few_cuts)));
 }
 
-// By TLS and by WebSocket it is the same; and so it is wherever a packet is cut, for some of them.
+// By TLS and by WebSocket it is the same; and so it is wherever a packet is cut, for some of them. [MQTT-6.0.0-2]
 #[test]
 fn each_is_answered_as_its_line_says_whatever_is_around_it_and_wherever_it_is_cut() {
     let vectors = vector_files::load();

@@ -55,7 +55,8 @@ impl Reach {
             return None;
         }
         let tls = self.has_tls().then(|| begin_tls(&folder.join(CERTIFICATE)));
-        let mut wrapping = Wrapping { tls, is_websocket: false, frames: Vec::new(), read: Vec::new().into_iter() };
+        let mut wrapping =
+            Wrapping { tls, is_ended: false, is_websocket: false, frames: Vec::new(), read: Vec::new().into_iter() };
         if self.has_websocket() {
             wrapping.upgrade(stream).expect("WebSocket is spoken");
         }
@@ -76,6 +77,8 @@ fn begin_tls(certificate: &Path) -> ClientConnection {
 #[derive(Debug)]
 pub(crate) struct Wrapping {
     tls: Option<ClientConnection>,
+    /// We have said that nothing more will come, and need not be told the same.
+    is_ended: bool,
     is_websocket: bool,
     /// Of frames, what came and is not whole.
     frames: Vec<u8>,
@@ -147,6 +150,7 @@ impl Wrapping {
         if self.is_websocket {
             let _ = self.write_inside(stream, &frame(CLOSE, &1000u16.to_be_bytes()));
         }
+        self.is_ended = true;
         if let Some(tls) = &mut self.tls {
             tls.send_close_notify();
             let _ = tls.write_tls(stream);
@@ -163,7 +167,10 @@ impl Wrapping {
 
     fn read_inside(&mut self, stream: &mut TcpStream, chunk: &mut [u8]) -> io::Result<usize> {
         match &mut self.tls {
-            Some(tls) => rustls::Stream::new(tls, stream).read(chunk),
+            Some(tls) => match rustls::Stream::new(tls, stream).read(chunk) {
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof && self.is_ended => Ok(0),
+                result => result,
+            },
             None => stream.read(chunk),
         }
     }
