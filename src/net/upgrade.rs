@@ -123,11 +123,11 @@ fn is_origin_welcome(fields: &[Header<'_>], rules: &WebSocketRules) -> bool {
 /// The field that names what is spoken. The client offers "mqtt" [MQTT-6.0.0-3], and that is what is chosen
 /// [MQTT-6.0.0-4]; old clients know another name for it, or none.
 fn subprotocol(fields: &[Header<'_>]) -> Result<String, Refusal> {
-    let mut offered = items(fields, "Sec-WebSocket-Protocol").peekable();
-    if offered.peek().is_none() {
+    let offered: Vec<_> = items(fields, "Sec-WebSocket-Protocol").collect();
+    if offered.is_empty() {
         return Ok(String::new());
     }
-    match offered.find_map(|offer| SUBPROTOCOLS.into_iter().find(|name| offer == name.as_bytes())) {
+    match SUBPROTOCOLS.into_iter().find(|name| offered.contains(&name.as_bytes())) {
         Some(chosen) => Ok(format!("Sec-WebSocket-Protocol: {chosen}\r\n")),
         None => Err(Refusal::new("400 Bad Request", "no subprotocol but mqtt and mqttv3.1 is spoken here")),
     }
