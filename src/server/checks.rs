@@ -6,6 +6,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
+use thread_priority::ThreadPriority;
+use thread_priority::unix::{
+    NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id,
+};
 use tracing::warn;
 
 use super::command::{Command, ShardHandle};
@@ -19,8 +23,8 @@ const WAIT_MAX: Duration = Duration::from_secs(5);
 /// After so long without a question a thread gives back the memory that hashing needs.
 const IDLE_TIME: Duration = Duration::from_secs(1);
 
-/// What is left over by the shards is what hashes get.
-const NICENESS: i32 = 19;
+/// What is left over by the shards is what hashes get (SCHED_IDLE).
+const IDLE: ThreadSchedulePolicy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct CheckLimits {
@@ -206,8 +210,9 @@ impl Line {
 }
 
 fn answer_all(lines: &Lines, lane: Lane) {
+    // The lowest priority of the usual policy (nice 19) gives way when its slice is over, this policy at once.
     if lane == Lane::Compute
-        && let Err(error) = rustix::process::setpriority_process(None, NICENESS)
+        && let Err(error) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, IDLE)
     {
         warn!("password hashes have the priority of shards: {error}");
     }
@@ -219,6 +224,8 @@ fn answer_all(lines: &Lines, lane: Lane) {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use thread_priority::unix::thread_schedule_policy;
 
     use super::*;
     use crate::access::Identity;
@@ -336,24 +343,23 @@ mod tests {
     #[test]
     fn hashes_have_the_lowest_priority_and_questions_to_others_the_usual_one() {
         #[derive(Debug)]
-        struct Niceness(Lane);
+        struct Policy(Lane);
 
-        impl Check for Niceness {
+        impl Check for Policy {
             fn lane(&self) -> Lane {
                 self.0
             }
 
             fn run(self: Box<Self>) -> Answer {
-                let niceness = rustix::process::getpriority_process(None).unwrap();
-                Answer::Now(Verdict::Accept(Identity::of_user(&niceness.to_string())))
+                Answer::Now(Verdict::Accept(Identity::of_user(&format!("{:?}", thread_schedule_policy().unwrap()))))
             }
         }
 
-        let usual = rustix::process::getpriority_process(None).unwrap();
-        for (lane, wanted) in [(Lane::Compute, NICENESS), (Lane::Wait, usual)] {
+        let usual = thread_schedule_policy().unwrap();
+        for (lane, wanted) in [(Lane::Compute, IDLE), (Lane::Wait, usual)] {
             let mut shard = Shard::new(&SMALL);
-            let check = shard.ask(Box::new(Niceness(lane)));
-            assert_eq!(shard.verdict(), (check, by(&wanted.to_string())));
+            let check = shard.ask(Box::new(Policy(lane)));
+            assert_eq!(shard.verdict(), (check, by(&format!("{wanted:?}"))));
         }
     }
 
