@@ -11,7 +11,7 @@ mod script;
 
 use libfuzzer_sys::fuzz_target;
 use thrum::base::{Millis, ShardId, Timestamp};
-use thrum::broker::{Options, ShardCore};
+use thrum::broker::{Options, RefusedPublish, ShardCore};
 use thrum::mqtt::{
     Ack, AckType, Connect, Delivery, Disconnect, FilterRequest, Packet, PacketId, PropertyBuffer, PropertyId, Publish,
     QoS, ReasonCode, RetainHandling, SharedFilter, Subscribe, TopicName, Version, encode,
@@ -77,6 +77,9 @@ fn options(script: &mut Script<'_>) -> Options {
         share_choice: script.pick(&[Choice::RoundRobin, Choice::LeastInFlight, Choice::StickyTopic]),
         response_information: None,
         validate_payload_format: flags & 4 != 0,
+        refused_publish: if flags & 8 != 0 { RefusedPublish::Disconnect } else { RefusedPublish::Drop },
+        slow_reader: Millis(number(script, 60_000)),
+        failure_delay: Millis(number(script, 0)),
     }
 }
 
