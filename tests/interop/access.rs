@@ -207,3 +207,28 @@ fn openssl_speaks_mqtt_by_tls_1_2_and_1_3_with_the_certificate_of_the_name_it_as
     assert!(said.stdout.is_empty(), "{said:?}");
     broker.stop();
 }
+
+/// Clients that negotiate anew at the same time.
+const STORM: usize = 20;
+
+#[test]
+fn who_negotiates_anew_is_refused_and_nobody_else_notices() {
+    let broker = Broker::start(2, Reach::Tls);
+    let begin = |_| {
+        let mut openssl = Command::new(program::in_path("openssl"));
+        openssl.args(["s_client", "-tls1_2", "-connect", &format!("127.0.0.1:{}", broker.port())]);
+        let mut openssl = openssl.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        // A line of this letter asks for it; openssl reads it when the first handshake is over.
+        openssl.stdin.as_mut().unwrap().write_all(b"R\n").unwrap();
+        openssl
+    };
+    let storm: Vec<_> = (0..STORM).map(begin).collect();
+    for mut openssl in storm {
+        assert!(program::wait(&mut openssl, crate::TIMEOUT).is_some_and(|status| !status.success()), "it goes on");
+        let said = openssl.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&said.stderr);
+        assert!(said.contains("RENEGOTIATING") && said.contains("no renegotiation"), "{said}");
+    }
+    assert_eq!(comes_in(&broker, &[]), Ok(()));
+    broker.stop();
+}
