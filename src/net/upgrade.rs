@@ -195,7 +195,7 @@ mod tests {
         let cases = [
             ("Sec-WebSocket-Protocol: mqttv3.1\r\n", "101", "mqttv3.1"),
             ("Sec-WebSocket-Protocol: chat, mqtt\r\n", "101", "mqtt"),
-            ("Sec-WebSocket-Protocol: chat\r\nSec-WebSocket-Protocol: mqttv3.1,mqtt\r\n", "101", "mqttv3.1"),
+            ("Sec-WebSocket-Protocol: chat\r\nSec-WebSocket-Protocol: mqttv3.1,mqtt\r\n", "101", "mqtt"),
             ("", "101", ""),
             ("Sec-WebSocket-Protocol: chat, MQTT\r\n", "400", ""),
         ];
