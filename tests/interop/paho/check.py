@@ -9,7 +9,6 @@ import os
 import queue
 import socket
 import sys
-import threading
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
@@ -27,18 +26,6 @@ VERSIONS = {V31: "3.1", V311: "3.1.1", V5: "5.0"}
 # For what happens at once on a machine that is not overloaded.
 TIMEOUT_SECS = 20
 SIDE_BY_SIDE = 8
-
-# By WebSocket, paho's thread and a check's are not to send one frame within another.
-_sending = threading.RLock()
-_send_frame = mqtt._WebsocketWrapper.send
-
-
-def _send_alone(self, data):
-    with _sending:
-        return _send_frame(self, data)
-
-
-mqtt._WebsocketWrapper.send = _send_alone
 
 _checks = []
 _serial = itertools.count(1)
@@ -217,9 +204,8 @@ class Client(mqtt.Client):
         self.closed()
 
     def raw(self, sent):
-        """Sends what paho would not; by WebSocket it is a frame."""
-        while sent:
-            sent = sent[self.socket().send(sent) :]
+        """Sends what paho would not, from its own thread: no two may speak TLS, or WebSocket, on one connection."""
+        self._packet_queue(mqtt.PINGREQ, bytearray(sent), 0, 0)
 
     def cut(self):
         """The network breaks, without a DISCONNECT."""
