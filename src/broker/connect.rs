@@ -165,9 +165,8 @@ impl ShardCore {
         match verdict {
             Verdict::Accept(identity) => self.accept(now, conn, connect, identity, accepted, fx),
             Verdict::Refuse(denial) => {
-                denial_refusal(denial).into_iter().for_each(|refusal| self.counters.refuse(refusal));
                 if !self.delay_refusal(now, conn, Named::by(connect), denial) {
-                    self.refuse(now, conn, Named::by(connect), denial_reason(denial), fx);
+                    self.deny(now, conn, Named::by(connect), denial, fx);
                 }
             }
         }
@@ -179,6 +178,12 @@ impl ShardCore {
         {
             fx.resumed.push(conn);
         }
+    }
+
+    /// What the guard denies is counted and told as what it is.
+    pub(super) fn deny(&mut self, now: Timestamp, conn: ConnId, who: Named<'_>, denial: Denial, fx: &mut Effects) {
+        denial_refusal(denial).into_iter().for_each(|refusal| self.counters.refuse(refusal));
+        self.refuse(now, conn, who, denial_reason(denial), fx);
     }
 
     /// CONNACK with a reason, and the end of the connection. [MQTT-3.1.4-2] [MQTT-3.2.2-7]
@@ -288,8 +293,7 @@ impl ShardCore {
             return self.refuse(now, conn, who, ReasonCode::PacketTooLarge, fx);
         }
         if let Err(denial) = self.let_in(conn, &identity, existing) {
-            denial_refusal(denial).into_iter().for_each(|refusal| self.counters.refuse(refusal));
-            return self.refuse(now, conn, who, denial_reason(denial), fx);
+            return self.deny(now, conn, who, denial, fx);
         }
         // Nobody gets another one's session, by whatever name he comes.
         let is_clean = connect.clean_start || existing.is_some_and(|slot| !self.sessions[slot].is_of(&identity));

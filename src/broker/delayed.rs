@@ -1,7 +1,7 @@
 //! Refusals that wait: who tries passwords is to wait for each answer. Only so many wait at once; the others are refused
 //! at once, as what waits is memory.
 
-use super::connect::{Named, denial_reason};
+use super::connect::Named;
 use super::connection::Delayed;
 use super::core::ShardCore;
 use super::effects::Effects;
@@ -31,7 +31,7 @@ impl ShardCore {
     pub(super) fn refuse_delayed(&mut self, now: Timestamp, conn: ConnId, fx: &mut Effects) -> bool {
         let Some(Delayed { client_id, user_name, denial }) = self.delayed.remove(&conn) else { return false };
         let who = Named { client_id: &client_id, user_name: user_name.as_deref() };
-        self.refuse(now, conn, who, denial_reason(denial), fx);
+        self.deny(now, conn, who, denial, fx);
         true
     }
 }

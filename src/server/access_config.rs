@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::bans_config::BansConfig;
+use super::range::{Ranged, out_of_range};
 
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default)]
@@ -171,18 +172,16 @@ impl AccessConfig {
         self.order.iter().copied().filter(|&source| self.has(source))
     }
 
-    /// Key, value, least and greatest of each value that is out of range.
-    pub(super) fn out_of_range(&self) -> Vec<(&'static str, u64, u64, u64)> {
-        [
+    /// Each value that is out of range.
+    pub(super) fn out_of_range(&self) -> Vec<Ranged> {
+        out_of_range([
             ("hash_threads", self.hash_threads.into(), 1, HASH_THREADS_MAX),
             ("hash_queue_max", self.hash_queue_max.into(), 1, HASH_QUEUE_MAX),
             ("jwt.leeway_secs", self.jwt.leeway_secs.into(), 0, LEEWAY_SECS_MAX),
             ("hook.timeout_ms", self.hook.timeout_ms.into(), 1, HOOK_TIMEOUT_MS_MAX),
             ("hook.cache_secs", self.hook.cache_secs.into(), 0, HOOK_CACHE_SECS_MAX),
             ("hook.threads", self.hook.threads.into(), 1, HOOK_THREADS_MAX),
-        ]
-        .into_iter()
-        .filter(|&(_, value, min, max)| !(min..=max).contains(&value))
+        ])
         .chain(self.bans.out_of_range())
         .collect()
     }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::range::{Ranged, out_of_range};
+
 /// `[access.bans]`
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default)]
@@ -42,16 +44,14 @@ const YEAR_SECS: u64 = 366 * 24 * 60 * 60;
 const FAILURE_DELAY_MS_MAX: u64 = 10_000;
 
 impl BansConfig {
-    /// Key, value, least and greatest of each value that is out of range.
-    pub(super) fn out_of_range(&self) -> Vec<(&'static str, u64, u64, u64)> {
-        [
+    /// Each value that is out of range.
+    pub(super) fn out_of_range(&self) -> Vec<Ranged> {
+        out_of_range([
             ("bans.window_secs", self.window_secs.into(), 1, YEAR_SECS),
             ("bans.ban_secs", self.ban_secs.into(), 1, YEAR_SECS),
             ("bans.ban_secs_max", self.ban_secs_max.into(), self.ban_secs.into(), YEAR_SECS),
             ("bans.failure_delay_ms", self.failure_delay_ms.into(), 0, FAILURE_DELAY_MS_MAX),
-        ]
-        .into_iter()
-        .filter(|&(_, value, min, max)| !(min..=max).contains(&value))
+        ])
         .collect()
     }
 }

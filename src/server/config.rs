@@ -10,6 +10,7 @@ use toml::{Table, Value};
 use super::access_config::{AccessConfig, HookConfig, RefusedPublish};
 use super::bans_config::RateExcess;
 use super::listener_config::{Address, CertificateFiles, LISTENERS_MAX, ListenerConfig};
+use super::range;
 use super::store_config::{Durability, StoreConfig};
 use crate::base::Millis;
 use crate::base::limits::SHARDS_MAX;
@@ -260,15 +261,13 @@ const DAY_SECS: u64 = 24 * 60 * 60;
 
 impl Config {
     pub fn validate(&self) -> Result<(), Vec<ConfigError>> {
-        let mut errors: Vec<_> = [
+        let mut errors: Vec<_> = range::out_of_range([
             ("shards", self.shards as u64, 0, SHARDS_MAX as u64),
             ("spin_us", self.spin_us.into(), 0, SPIN_US_MAX),
             ("sys_interval_secs", self.sys_interval_secs.into(), 0, DAY_SECS),
             ("drain_secs", self.drain_secs.into(), 0, DAY_SECS),
             ("limits.connect_timeout_secs", self.limits.connect_timeout_secs.into(), 1, DAY_SECS),
-        ]
-        .into_iter()
-        .filter(|&(_, value, min, max)| !(min..=max).contains(&value))
+        ])
         .map(|(key, value, min, max)| out_of_range(key, value, min, max))
         .collect();
         let store = self.store.out_of_range().into_iter();

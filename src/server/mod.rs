@@ -33,6 +33,7 @@ mod overload;
 mod parcel;
 mod passwd_command;
 mod prepared;
+mod range;
 mod report;
 mod restore;
 mod rounds;

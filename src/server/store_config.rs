@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::range::{Ranged, out_of_range};
+
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StoreConfig {
@@ -59,18 +61,16 @@ const SEGMENTS_MIN: u64 = 3;
 const SEGMENTS_MAX: u64 = 65_536;
 
 impl StoreConfig {
-    /// Key, value, least and greatest of each value that is out of range.
-    pub(super) fn out_of_range(&self) -> Vec<(&'static str, u64, u64, u64)> {
+    /// Each value that is out of range.
+    pub(super) fn out_of_range(&self) -> Vec<Ranged> {
         let segment_bytes = u64::from(self.segment_bytes);
-        [
+        out_of_range([
             ("interval_ms", self.interval_ms.into(), 1, INTERVAL_MS_MAX),
             ("commit_delay_us", self.commit_delay_us.into(), 0, COMMIT_DELAY_US_MAX),
             ("segment_bytes", segment_bytes, SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX),
             ("commit_bytes_max", self.commit_bytes_max.into(), COMMIT_BYTES_MIN, segment_bytes.max(COMMIT_BYTES_MIN)),
             ("segments_max", self.segments_max.into(), SEGMENTS_MIN, SEGMENTS_MAX),
-        ]
-        .into_iter()
-        .filter(|&(_, value, min, max)| !(min..=max).contains(&value))
+        ])
         .collect()
     }
 }
