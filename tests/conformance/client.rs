@@ -740,3 +740,21 @@ pub(crate) fn assert_at_rest(net: &Net) {
     let held: usize = sum(net, |core| core.messages_held() + core.fullest().in_flight + core.unfinished_len());
     assert_eq!(held, 0, "messages held and things unfinished");
 }
+
+/// With a store.
+pub(crate) fn durable() -> Options {
+    Options { durable: true, ..Options::default() }
+}
+
+/// A client whose session lasts, with a subscription.
+pub(crate) fn keeper(net: &mut Net, id: &str, filter: &str) -> Client {
+    let client = Login::v5(id).keep_alive(0).expiry(1_000).connect(net);
+    subscribe(net, client, filter, QoS::ExactlyOnce);
+    client
+}
+
+/// The names of the records that were made since the last call.
+pub(crate) fn records(net: &mut Net) -> Vec<String> {
+    let records = std::mem::take(&mut net.records);
+    records.iter().map(|record| format!("{record:?}").split([' ', '{']).next().unwrap().to_owned()).collect()
+}

@@ -6,28 +6,10 @@ use thrum::mqtt::{AckType, PropertyId, QoS, ReasonCode};
 use thrum::session::{FullPolicy, QueueBounds};
 
 use crate::client::{
-    Ask, Got, LastWill, Login, Message, all, assert_at_rest, disconnect, expect_ack, expect_nothing, next, on_1_2_4,
-    packet, send_ack, send_v5, subscribe, subscribe_bytes, sum, take_message, unsubscribe,
+    Ask, Got, LastWill, Login, Message, all, assert_at_rest, disconnect, durable, expect_ack, expect_nothing, keeper,
+    next, on_1_2_4, packet, records, send_ack, send_v5, subscribe, subscribe_bytes, sum, take_message, unsubscribe,
 };
-use crate::net::{Client, Net};
-
-fn durable() -> Options {
-    Options { durable: true, ..Options::default() }
-}
-
-/// The names of the records that were made since the last call.
-fn records(net: &mut Net) -> Vec<String> {
-    let name = |record: &Record| format!("{record:?}").split([' ', '{']).next().unwrap().to_owned();
-    let names = net.records.iter().map(name).collect();
-    net.records.clear();
-    names
-}
-
-fn keeper(net: &mut Net, id: &str, filter: &str) -> Client {
-    let client = Login::v5(id).expiry(1_000).connect(net);
-    subscribe(net, client, filter, QoS::ExactlyOnce);
-    client
-}
+use crate::net::Net;
 
 // [MQTT-4.3.2-4] [MQTT-4.3.3-8]
 #[test]

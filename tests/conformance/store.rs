@@ -10,20 +10,10 @@ use thrum::mqtt::{AckType, QoS, ReasonCode};
 use thrum::routing::SubscriptionOptions;
 
 use crate::client::{
-    Login, Message, all, assert_at_rest, disconnect, expect_ack, expect_nothing, next, on_1_2_4, packet_id, send_ack,
-    subscribe, sum, take_message,
+    Login, Message, all, assert_at_rest, disconnect, durable, expect_ack, expect_nothing, keeper, next, on_1_2_4,
+    packet_id, records, send_ack, subscribe, sum, take_message,
 };
 use crate::net::{Client, Net};
-
-fn durable() -> Options {
-    Options { durable: true, ..Options::default() }
-}
-
-fn keeper(net: &mut Net, id: &str, filter: &str) -> Client {
-    let client = Login::v5(id).keep_alive(0).expiry(1_000).connect(net);
-    subscribe(net, client, filter, QoS::ExactlyOnce);
-    client
-}
 
 /// A client of a session that lasts, on this shard.
 fn keeper_on(net: &mut Net, shard: usize, filter: &str) -> Client {
@@ -32,15 +22,21 @@ fn keeper_on(net: &mut Net, shard: usize, filter: &str) -> Client {
     keeper(net, &id.expect("some name has its home there"), filter)
 }
 
-// A crash would have the broker forget what its client knows, and deliver once more. [MQTT-4.3.3-2]
-#[test]
-fn with_qos_2_nothing_leaves_before_it_is_durable_and_nothing_overtakes_it() {
+/// A message of QoS 2 waits for the store, and one of QoS 0 behind it.
+fn with_messages_held_back() -> (Net, Client) {
     let mut net = Net::new(durable());
     let subscriber = keeper(&mut net, "s", "t");
     let publisher = Login::v5("p").connect(&mut net);
     net.commits = false;
     Message::new("t", "2").exactly_once(1).send(&mut net, publisher);
     Message::new("t", "0").send(&mut net, publisher);
+    (net, subscriber)
+}
+
+// A crash would have the broker forget what its client knows, and deliver once more. [MQTT-4.3.3-2]
+#[test]
+fn with_qos_2_nothing_leaves_before_it_is_durable_and_nothing_overtakes_it() {
+    let (mut net, subscriber) = with_messages_held_back();
     expect_nothing(&mut net, subscriber);
     net.commit();
     let first = next(&mut net, subscriber).message();
@@ -58,28 +54,18 @@ fn with_qos_2_nothing_leaves_before_it_is_durable_and_nothing_overtakes_it() {
 // [MQTT-4.4.0-1]
 #[test]
 fn what_was_held_back_when_its_connection_was_lost_is_sent_on_the_next_one() {
-    let mut net = Net::new(durable());
-    let subscriber = keeper(&mut net, "s", "t");
-    let publisher = Login::v5("p").connect(&mut net);
-    net.commits = false;
-    Message::new("t", "2").exactly_once(1).send(&mut net, publisher);
-    Message::new("t", "0").send(&mut net, publisher);
+    let (mut net, subscriber) = with_messages_held_back();
     net.cut(subscriber);
     let subscriber = Login::v5("s").expiry(1_000).resuming().connect(&mut net);
     expect_nothing(&mut net, subscriber);
     net.commit();
-    assert_eq!(take_payloads(&mut net, subscriber), ["2"]);
+    assert_eq!(payloads(&mut net, subscriber), ["2"]);
     assert_eq!(sum(&net, |core| core.counters().dropped(thrum::base::DropReason::QosZeroHeld)), 1);
 }
 
-fn take_payloads(net: &mut Net, client: Client) -> Vec<String> {
+/// What has come, unacknowledged.
+fn payloads(net: &mut Net, client: Client) -> Vec<String> {
     all(net, client).into_iter().map(|got| got.message().payload_text().to_owned()).collect()
-}
-
-/// The names of the records that were made since the last call.
-fn records(net: &mut Net) -> Vec<String> {
-    let records = std::mem::take(&mut net.records);
-    records.iter().map(|record| format!("{record:?}").split([' ', '{']).next().unwrap().to_owned()).collect()
 }
 
 // A crash between the two shards' commits would lose the message, or deliver it twice. [MQTT-4.3.3-8]
@@ -118,7 +104,7 @@ fn a_retained_message_does_not_overtake_one_in_the_spool() {
     drop_all(&mut net, watcher);
     let late = Login::v5("late").connect(&mut net);
     subscribe(&mut net, late, "t", QoS::AtMostOnce);
-    assert_eq!(take_payloads(&mut net, late), ["third"]);
+    assert_eq!(payloads(&mut net, late), ["third"]);
 }
 
 fn drop_all(net: &mut Net, client: Client) {
@@ -322,9 +308,9 @@ fn what_was_stored_is_taken_up_where_it_stood() {
         drop_all(&mut net, watcher);
         // Who was connected when the records ended, left at the start.
         net.advance(Millis::from_secs(9));
-        assert_eq!(take_payloads(&mut net, watcher), [""; 0]);
+        assert_eq!(payloads(&mut net, watcher), [""; 0]);
         net.advance(Millis::from_secs(2));
-        assert_eq!(take_payloads(&mut net, watcher), ["will"]);
+        assert_eq!(payloads(&mut net, watcher), ["will"]);
 
         let publisher = Login::v5("p").connect(&mut net);
         Message::new("t/1", "by subscription").at_least_once(1).publish(&mut net, publisher);
@@ -373,5 +359,5 @@ fn a_retained_message_that_was_stored_is_there_again() {
     net.cores[0].restore_retained(&message);
     let client = Login::v5("s").connect(&mut net);
     subscribe(&mut net, client, "made", QoS::AtMostOnce);
-    assert_eq!(take_payloads(&mut net, client), ["kept"]);
+    assert_eq!(payloads(&mut net, client), ["kept"]);
 }
